@@ -1,0 +1,5 @@
+"""`python -m terraloom`."""
+
+from terraloom.cli import main
+
+main()

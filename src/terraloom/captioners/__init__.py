@@ -1,0 +1,1 @@
+"""Family: sentences from pixels, class shares or masks. One file per writer."""

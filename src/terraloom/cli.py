@@ -1,0 +1,356 @@
+"""The command line: one thin command per face. Parse, call, print."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+# Waiting threads must sleep, not spin, or two processes on one machine starve one another. OpenMP
+# reads this once, when torch is imported, which every command does later than this line.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from terraloom.errors import OutputError, TerraloomError
+from terraloom.settings import CONFIG_NAME, load_settings, settings_from
+
+app = typer.Typer(
+    name="terraloom",
+    help="Weaves labelled, captioned, verified land-cover data sets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+output = Console(highlight=False)
+
+ConfigArgument = Annotated[
+    Path, typer.Argument(help="terraloom.toml, or the folder that holds it.")
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Project folder; left out, the folder of the settings file."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help="Where shards are computed: local (this process).")
+]
+
+
+def main() -> None:
+    """Entry point: runs a command; wrong input ends with one message and exit code 2."""
+    try:
+        app()
+    except TerraloomError as error:
+        print(f"terraloom: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except PermissionError as error:
+        print(
+            f"terraloom: no permission for {error.filename}. Choose a folder that you may use.",
+            file=sys.stderr,
+        )
+        sys.exit(OutputError.exit_code)
+    except KeyboardInterrupt:
+        print("terraloom: stopped; run the same command again to go on.", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Project folder.")] = Path("demo"),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """The whole pipeline on a small procedural world, in a few minutes on two cores."""
+    from terraloom.demo import write_demo_settings
+    from terraloom.pipeline import Pipeline
+
+    path = write_demo_settings(out, seed)
+    pipeline = Pipeline(load_settings(path), out)
+    pipeline.run()
+    _print_results(out, as_json)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write terraloom.toml.")],
+) -> None:
+    """Write an annotated terraloom.toml with every default."""
+    from terraloom.settings_file import write_annotated
+
+    path = folder / CONFIG_NAME
+    if path.exists():
+        raise OutputError(f"{path} exists already; delete it or choose another folder.")
+    write_annotated(path)
+    output.print(f"wrote {path}; next: terraloom run {folder} --dry-run", soft_wrap=True)
+
+
+@app.command()
+def run(
+    config: ConfigArgument = Path(CONFIG_NAME),
+    out: OutOption = None,
+    until: Annotated[str | None, typer.Option("--until", help="Last stage to run.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would run, and how long; do nothing.")
+    ] = False,
+    engine: EngineOption = "local",
+    as_json: JsonOption = False,
+) -> None:
+    """Run every stage that is not done; the same command resumes."""
+    from terraloom.pipeline import stage_named
+
+    _check_engine(engine)
+    if until is not None:
+        stage_named(until)
+    pipeline = _pipeline(config, out)
+    if dry_run:
+        _print_estimate(pipeline, until, as_json)
+        return
+    pipeline.run(until=until)
+    if until in (None, "benchmark", "report"):
+        _print_results(pipeline.project.folder, as_json)
+
+
+def _stage_command(name: str, help_text: str) -> None:
+    @app.command(name=name, help=help_text)
+    def command(
+        config: ConfigArgument = Path(CONFIG_NAME),
+        out: OutOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        pipeline = _pipeline(config, out)
+        pipeline.run(only=name)
+        record = pipeline.project.stage(name).record() or {}
+        if as_json:
+            print(json.dumps(record, indent=1))
+        else:
+            output.print(f"{name}: {pipeline.path(name)}", soft_wrap=True)
+
+
+_stage_command("build", "Find, cut and split image-mask pairs, and test for leaks.")
+_stage_command("segment", "Train the segmenter that labels and measures.")
+_stage_command("generate", "Train generators and make synthetic samples.")
+_stage_command("label", "Give synthetic images their masks.")
+_stage_command("caption", "Caption every sample.")
+_stage_command("score", "Measure samples, captions and the corpus.")
+_stage_command("curate", "Keep or reject synthetic samples, with reasons.")
+_stage_command("benchmark", "Train the arms at equal budgets, test on real rows, judge.")
+_stage_command("report", "Write the report page.")
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="Project folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """What is done, what is left, and the estimated time."""
+    from terraloom.errors import InputError
+    from terraloom.files import read_json
+    from terraloom.pipeline import SETTINGS_COPY, Pipeline
+
+    if (folder / SETTINGS_COPY).exists():
+        raw = read_json(folder / SETTINGS_COPY)
+        pipeline = Pipeline(settings_from(_without_none(raw), origin=SETTINGS_COPY), folder)
+    elif (folder / CONFIG_NAME).exists():
+        pipeline = Pipeline(load_settings(folder), folder)
+    else:
+        raise InputError(f"{folder} is no project: it holds neither a run nor a {CONFIG_NAME}.")
+    _print_estimate(pipeline, None, as_json)
+
+
+@app.command()
+def world(
+    folder: Annotated[Path, typer.Argument(help="Receives the GeoTIFF tiles.")],
+    height: Annotated[int, typer.Option(min=64, help="Pixels from north to south.")] = 1024,
+    width: Annotated[int, typer.Option(min=64, help="Pixels from west to east.")] = 1024,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the landscape.")] = 0,
+    season: Annotated[float, typer.Option(min=0, max=1, help="Time of the year.")] = 0.55,
+) -> None:
+    """Write the procedural world as GeoTIFF tiles under the official WorldCover names."""
+    from terraloom.sources.world import Settings, write_world
+
+    settings = Settings(height=height, width=width, season=season)
+    for path in write_world(folder, settings, seed):
+        output.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def export(
+    layout: Annotated[str, typer.Argument(help="A member of exporters, such as folder.")],
+    project: Annotated[Path, typer.Argument(help="Project folder.")],
+    folder: Annotated[Path, typer.Argument(help="Receives the data set; new or empty.")],
+) -> None:
+    """Write the data set (real samples and kept synthetic ones) in another layout."""
+    from terraloom import families
+    from terraloom.classes import ClassTable
+    from terraloom.files import check_writable, read_json
+    from terraloom.tables import MANIFEST, Table
+
+    module = families.member("exporters", layout)
+    real = Table.open(project / "build" / "samples")
+    stored = read_json(project / "build" / "classes.json")
+    classes = ClassTable.model_validate(
+        {
+            "classes": [
+                {key: value for key, value in land.items() if key != "id"}
+                for land in stored["classes"]
+            ],
+            "ignore_codes": stored["ignore_codes"],
+        }
+    )
+    if folder.exists() and any(folder.iterdir()):
+        raise OutputError(f"{folder} is not empty; choose a new folder.")
+    check_writable(folder)
+    synthetic, kept = None, frozenset[str]()
+    if (project / "curate" / "verdicts" / MANIFEST).exists():
+        synthetic = Table.open(project / "label" / "samples")
+        rows = Table.open(project / "curate" / "verdicts").read(["id", "keep"]).to_pylist()
+        kept = frozenset(row["id"] for row in rows if row["keep"])
+    captions = {
+        kind: Table.open(project / "caption" / kind)
+        for kind in ("real", "synthetic")
+        if (project / "caption" / kind / MANIFEST).exists()
+    }
+    exporter = module.build(module.Settings(), classes)
+    count = exporter.export(real, synthetic, kept, captions, folder)
+    output.print(f"wrote {count} samples to {folder}", soft_wrap=True)
+
+
+@app.command()
+def members(as_json: JsonOption = False) -> None:
+    """List every family and its members."""
+    from terraloom import families
+
+    found = {
+        family: {name: families.description(family, name) for name in families.members(family)}
+        for family in families.FAMILIES
+    }
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    for family, entries in found.items():
+        output.print(f"[bold]{family}[/]")
+        for name, line in entries.items():
+            output.print(f"  {name:<14} {line}", soft_wrap=True, markup=False)
+
+
+def _pipeline(config: Path, out: Path | None) -> Any:  # noqa: ANN401 - imported late
+    from terraloom.pipeline import Pipeline
+
+    settings = load_settings(config)
+    default = config if config.is_dir() else config.parent
+    return Pipeline(settings, out if out is not None else default)
+
+
+def _check_engine(engine: str) -> None:
+    if engine != "local":
+        from terraloom.errors import InputError
+
+        raise InputError(f"--engine {engine!r} is unknown; there is: local.")
+
+
+def _print_estimate(pipeline: Any, until: str | None, as_json: bool) -> None:  # noqa: ANN401
+    from terraloom.estimates import estimate_run
+
+    lines = estimate_run(pipeline, until)
+    total = sum(line.seconds or 0.0 for line in lines)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "project": str(pipeline.project.folder),
+                    "seconds": round(total, 1),
+                    "stages": [line.to_json() for line in lines],
+                },
+                indent=1,
+            )
+        )
+        return
+    table = RichTable(title=f"{pipeline.settings.project.name} in {pipeline.project.folder}")
+    for name in ("stage", "state", "rows", "work", "time"):
+        table.add_column(name, justify="right" if name in ("rows", "time") else "left")
+    for line in lines:
+        table.add_row(line.stage, line.state, f"{line.rows:,}", line.work, _duration(line.seconds))
+    output.print(table)
+    output.print(
+        f"about {_duration(total)} left on two CPU cores; rows are upper bounds until built"
+    )
+
+
+def _print_results(folder: Path, as_json: bool) -> None:
+    from terraloom.files import read_json
+    from terraloom.pipeline import read_results
+
+    results = read_results(folder)
+    summary_path = folder / "score" / "summary.json"
+    summary = read_json(summary_path) if summary_path.exists() else {}
+    report = folder / "report" / "report.html"
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "table": results["table"],
+                    "verdicts": results["verdicts"],
+                    "sentence": results["sentence"],
+                    "redundancy": summary.get("redundancy"),
+                    "report": str(report.resolve()),
+                },
+                indent=1,
+            )
+        )
+        return
+    design = results["design"]
+    table = RichTable(
+        title=f"Tested on {design['test_places']} real places; "
+        f"{design['segmenter_seeds']} seeds, {design['images_per_cell']:,} images each"
+    )
+    for name in (
+        "arm",
+        "architecture",
+        "F1 %",
+        "95 % interval",
+        "IoU %",
+        "precision %",
+        "recall %",
+    ):
+        table.add_column(name, justify="left" if name in ("arm", "architecture") else "right")
+    for row in results["table"]:
+        table.add_row(
+            row["arm"],
+            row["architecture"],
+            f"{100 * row['f1']['mean']:.1f}",
+            f"{100 * row['f1']['low']:.1f} … {100 * row['f1']['high']:.1f}",
+            *(f"{100 * row[metric]['mean']:.1f}" for metric in ("iou", "precision", "recall")),
+        )
+    output.print(table)
+    output.print(f"[bold]Verdict:[/] {results['sentence']}", soft_wrap=True)
+    redundancy = summary.get("redundancy", {}).get("all")
+    if redundancy:
+        output.print(
+            f"Captions: {redundancy['captions']:,}, exact redundancy "
+            f"{100 * redundancy['exact']:.2f} %, normalised {100 * redundancy['normalised']:.2f} %",
+            soft_wrap=True,
+        )
+    output.print(f"Report: {report.resolve()}", soft_wrap=True)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _without_none(value: Any) -> Any:  # noqa: ANN401 - JSON values
+    """Settings as stored, without the keys that were left out."""
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_none(v) for v in value]
+    return value

@@ -1,0 +1,66 @@
+"""Cutting: where patches lie in a scene, and how source values become 8-bit pixels."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from terraloom.raster.grid import Window
+from terraloom.types import Float32Array, ImageU8
+
+THUMBNAIL_SIDE = 8
+
+
+def window_grid(
+    height: int, width: int, size: int, stride: int, edge: Literal["drop", "shift"]
+) -> list[Window]:
+    """Windows of `size` over a scene, row by row.
+
+    Args:
+        height: of the scene in pixels.
+        width: of the scene in pixels.
+        size: side of a window in pixels.
+        stride: pixels between neighbours.
+        edge: "drop" leaves out the rest that holds no whole window; "shift" adds a last window
+            that ends at the scene's edge and overlaps its neighbour.
+
+    Returns:
+        Empty where the scene is smaller than a window.
+    """
+
+    def starts(length: int) -> list[int]:
+        positions = list(range(0, length - size + 1, stride))
+        if edge == "shift" and positions and positions[-1] + size < length:
+            positions.append(length - size)
+        return positions
+
+    return [Window(row, column, size, size) for row in starts(height) for column in starts(width)]
+
+
+def scale_to_u8(image: NDArray[np.generic], low: float, high: float) -> ImageU8:
+    """Source values to 0 … 255 on one fixed linear scale: rint(255 · clip((v−low)/(high−low)))."""
+    unit = (image.astype(np.float32) - low) / (high - low)
+    return np.rint(255.0 * np.clip(unit, 0.0, 1.0)).astype(np.uint8)
+
+
+def thumbnail(image: ImageU8) -> Float32Array:
+    """Block means of an image, flattened and standardised: for finding near-duplicates.
+
+    Args:
+        image: "height width 3".
+
+    Returns:
+        float32, 8 · 8 · 3 values of mean 0 and length 1, so that a dot product is a correlation;
+        all 0 for an image without contrast, which then matches nothing.
+    """
+    height, width = (n // THUMBNAIL_SIDE * THUMBNAIL_SIDE for n in image.shape[:2])
+    cells = image[:height, :width].astype(np.float32)
+    means = cells.reshape(
+        THUMBNAIL_SIDE, height // THUMBNAIL_SIDE, THUMBNAIL_SIDE, width // THUMBNAIL_SIDE, 3
+    ).mean(axis=(1, 3))
+    flat = means.ravel() - means.mean()
+    length = float(np.linalg.norm(flat))
+    # Below one grey level of contrast, noise alone would decide: open water is not a duplicate.
+    if length < np.sqrt(flat.size):
+        return np.zeros_like(flat)
+    return flat / length

@@ -1,0 +1,139 @@
+"""What a run would do and about how long it would take, before anything is done.
+
+Times rest on rates measured on two CPU cores (each member's TRAINING_RATE and SAMPLING_RATE); what
+the project's own log says of an earlier run of the stage comes first.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from terraloom import families
+from terraloom.dataset.patches import window_grid
+from terraloom.pipeline import STAGES, Pipeline, stage_seconds
+from terraloom.settings import TrainingSettings, member_settings
+from terraloom.tables import MANIFEST, Table
+
+_REFERENCE_SIDE: Final = 64
+_CUT_RATE: Final = 150.0
+_LABEL_RATE: Final = 250.0
+_CAPTION_RATE: Final = 200.0
+_TSNE_RATE: Final = 100.0
+_UMAP_COMPILE_S: Final = 50.0
+_BENCHMARK_FIXED_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """One line of a dry run."""
+
+    stage: str
+    state: str
+    """done, goes on, or would run."""
+    rows: int
+    """Samples that the stage works on; an upper bound before the filters have run."""
+    work: str
+    seconds: float | None
+    """None where there is no rate for a member."""
+
+    def to_json(self) -> dict[str, object]:
+        """As plain values."""
+        return asdict(self)
+
+
+def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEstimate]:
+    """One estimate per stage, in order; reads headers, writes nothing."""
+    settings = pipeline.settings
+    train, real = _row_counts(pipeline)
+    size = settings.generate.size
+    made, sampling, training = 0, 0.0, 0.0
+    for name in sorted(settings.generators):
+        module = families.member("generators", name)
+        options = member_settings(settings, "generators", name)
+        scale = (size / _REFERENCE_SIDE) ** 2
+        count = round(settings.generate.conditional_per_row * train)
+        # Members that also sample freely say so on the generator; the estimate counts both.
+        if getattr(module, "SAMPLES_FREELY", False):
+            count += round(settings.generate.unconditional_per_row * train)
+        made += count
+        training += getattr(options, "images", 0) / module.TRAINING_RATE * scale
+        sampling += count / module.SAMPLING_RATE * scale
+    cells = (
+        len(settings.benchmark.arms)
+        * len(settings.benchmark.architectures)
+        * settings.benchmark.seeds
+    )
+    benchmark = settings.benchmark.training
+    cell_seconds = sum(
+        _training_seconds(name, benchmark) for name in settings.benchmark.architectures
+    ) / len(settings.benchmark.architectures)
+    labeller = settings.segment.training
+    methods = settings.scorers.get("embedding", {}).get("methods", ["tsne", "umap"])
+    score_seconds = (real + made) / _TSNE_RATE + (_UMAP_COMPILE_S if "umap" in methods else 0)
+    lines: dict[str, tuple[int, str, float | None]] = {
+        "build": (real, f"{real} candidate patches", 2 * real / _CUT_RATE),
+        "segment": (
+            train,
+            f"{labeller.images:,} crops of {labeller.crop_size} px",
+            _training_seconds(settings.segment.architecture, labeller),
+        ),
+        "generate": (
+            made,
+            f"{', '.join(sorted(settings.generators))}; {made} samples of {size} px",
+            training + sampling,
+        ),
+        "label": (made, f"{made} samples", made / _LABEL_RATE),
+        "caption": (
+            real + made,
+            f"{real + made} samples by {settings.caption.captioner}",
+            (real + made) / _CAPTION_RATE,
+        ),
+        "score": (real + made, f"{', '.join(settings.score.scorers)}", score_seconds),
+        "curate": (made, f"{len(settings.curate.rules)} rules", 1.0),
+        "benchmark": (
+            real + made,
+            f"{cells} cells of {benchmark.images:,} crops of {benchmark.crop_size} px",
+            cells * cell_seconds + _BENCHMARK_FIXED_S,
+        ),
+        "report": (0, "one page", 15.0),
+    }
+    past = stage_seconds(pipeline.project)
+    found = []
+    for stage in STAGES:
+        rows, work, seconds = lines[stage.name]
+        if pipeline.is_done(stage):
+            found.append(StageEstimate(stage.name, "done", rows, work, 0.0))
+        else:
+            started = (pipeline.path(stage.name) / "started.json").exists()
+            found.append(
+                StageEstimate(
+                    stage.name,
+                    "goes on" if started else "would run",
+                    rows,
+                    work,
+                    past.get(stage.name, seconds),
+                )
+            )
+        if stage.name == until:
+            break
+    return found
+
+
+def _row_counts(pipeline: Pipeline) -> tuple[int, int]:
+    """Train rows and all real rows: counted where built, else bounded from the scenes' sizes."""
+    settings = pipeline.settings
+    if (pipeline.path("build", "samples") / MANIFEST).exists():
+        splits = Table.open(pipeline.path("build", "samples")).read(["split"])["split"].to_pylist()
+        return splits.count("train"), len(splits)
+    cut = settings.cut
+    total = sum(
+        len(window_grid(height, width, cut.patch_size, cut.stride or cut.patch_size, cut.edge))
+        for height, width in pipeline.source.extents()
+    )
+    kept = (1 - settings.split.test_share) * (1 - settings.split.val_share)
+    return round(total * kept), total
+
+
+def _training_seconds(architecture: str, training: TrainingSettings) -> float:
+    module = families.member("segmenters", architecture)
+    rate: float = module.TRAINING_RATE
+    return training.images / rate * (training.crop_size / _REFERENCE_SIDE) ** 2

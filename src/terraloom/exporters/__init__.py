@@ -1,0 +1,1 @@
+"""Family: the data set in other layouts. One file per layout."""

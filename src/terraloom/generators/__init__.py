@@ -1,0 +1,1 @@
+"""Family: pixels from label masks and a seed. One file per method."""

@@ -1,0 +1,80 @@
+"""The face of a generator, and the settings that all members share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from terraloom.learning.batches import Batch
+
+Making = Literal["conditional", "unconditional"]
+
+
+class GeneratorSettings(BaseModel):
+    """Options that every generator has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    images: int = Field(default=20_000, ge=1)
+    """Images seen in training: updates times batch."""
+    batch_size: int = Field(default=16, ge=2)
+    """Images per update."""
+    checks: int = Field(default=4, ge=1)
+    """Picture grids, agreement and diversity figures taken while training."""
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    """Decay of the averaged weights that samples are made with."""
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """What a generator is built for."""
+
+    num_classes: int
+    size: int
+    """Height and width of samples in pixels."""
+    mean: tuple[float, float, float]
+    """Of the training images per channel, 0 … 1."""
+    std: tuple[float, float, float]
+
+
+class Generator(Protocol):
+    """Makes images from label masks or freely.
+
+    The same labels and seed give the same image, to float tolerance, whatever else is in the batch.
+    """
+
+    makes: frozenset[Making]
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Every network, averages included."""
+
+    def sampling_modules(self) -> Mapping[str, nn.Module]:
+        """The networks that sampling needs."""
+
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """Every optimiser."""
+
+    def numbers(self) -> dict[str, Any]:
+        """JSON-like state beside the tensors."""
+
+    def restore_numbers(self, numbers: Mapping[str, Any]) -> None:
+        """Take `numbers` of a checkpoint back."""
+
+    def step(self, batch: Batch, random: np.random.Generator, progress: float) -> dict[str, float]:
+        """One update of all networks; returns losses for the log."""
+
+    def sample(self, labels: Tensor, seeds: Sequence[int]) -> Tensor:
+        """One image per label mask.
+
+        Args:
+            labels: int64 "batch height width", 255 unknown: there the model chooses. A mask that
+                is unknown everywhere asks for an unconditional sample.
+            seeds: one per mask; neither the global random state nor batch mates matter.
+
+        Returns:
+            float32 "batch 3 height width", 0 … 1.
+        """

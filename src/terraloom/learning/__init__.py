@@ -1,0 +1,1 @@
+"""One training loop for everything, counted in images; told nothing about satellites."""

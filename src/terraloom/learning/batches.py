@@ -1,0 +1,130 @@
+"""Batches drawn and augmented from one addressed stream: same step, same batch, in any process."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from terraloom.dataset.rows import TrainRows
+from terraloom.types import ImageU8, LabelMask, TrustMap
+
+Augment = Literal["none", "geometry", "paper", "strong"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one update."""
+
+    images: Tensor
+    """float32 "batch 3 height width", 0 … 1."""
+    labels: Tensor
+    """int64 "batch height width", 255 unknown."""
+    trust: Tensor
+    """float32 "batch height width", 0 … 1."""
+
+
+def draw_batch(
+    rows: TrainRows, batch_size: int, crop_size: int, augment: Augment, random: np.random.Generator
+) -> Batch:
+    """Random crops of random rows, turned and flipped, then changed in brightness.
+
+    Args:
+        rows: drawn evenly, with replacement.
+        batch_size: crops.
+        crop_size: side in pixels; every row is at least as large.
+        augment: "none" crops only; "geometry" adds flips and quarter turns; "paper" adds brightness
+            and contrast by up to 20 % in 3 of 10 images; "strong" changes brightness, contrast,
+            colour and scale (0.7 … 1.4) of every image and adds noise.
+        random: the step's stream.
+    """
+    picks = random.integers(len(rows), size=batch_size)
+    images, labels, trusts = [], [], []
+    for pick in picks:
+        row = rows[int(pick)]
+        trust = row.trust if row.trust is not None else np.full_like(row.mask, 255)
+        image, mask, weight = _crop(row.image, row.mask, trust, crop_size, augment, random)
+        if augment != "none":
+            image, mask, weight = _turn(image, mask, weight, random)
+        images.append(image)
+        labels.append(mask)
+        trusts.append(weight)
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div_(255.0)
+    if augment in ("paper", "strong"):
+        pixels = _radiometry(pixels, augment, random)
+    return Batch(
+        pixels.contiguous(memory_format=torch.channels_last),
+        torch.from_numpy(np.stack(labels)).long(),
+        torch.from_numpy(np.stack(trusts)).float().div_(255.0),
+    )
+
+
+def image_tensor(images: list[ImageU8]) -> Tensor:
+    """Images of one size as float32 "batch 3 height width", 0 … 1, channels last in memory."""
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div_(255.0)
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def _crop(
+    image: ImageU8,
+    mask: LabelMask,
+    trust: TrustMap,
+    size: int,
+    augment: Augment,
+    random: np.random.Generator,
+) -> tuple[ImageU8, LabelMask, TrustMap]:
+    height, width = mask.shape
+    side = size
+    if augment == "strong":
+        # A crop of another size, brought to `size`: scale 0.7 … 1.4, bounded by the row.
+        side = round(size / random.uniform(0.7, 1.4))
+        side = max(16, min(side, height, width))
+    top = int(random.integers(height - side + 1))
+    left = int(random.integers(width - side + 1))
+    rows, columns = slice(top, top + side), slice(left, left + side)
+    image, mask, trust = image[rows, columns], mask[rows, columns], trust[rows, columns]
+    if side == size:
+        return image, mask, trust
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    resized = F.interpolate(pixels, (size, size), mode="bilinear", align_corners=False)
+    pick = (np.arange(size) + 0.5) * side / size
+    nearest = np.minimum(pick.astype(np.intp), side - 1)
+    return (
+        resized[0].permute(1, 2, 0).round().to(torch.uint8).numpy(),
+        mask[np.ix_(nearest, nearest)],
+        trust[np.ix_(nearest, nearest)],
+    )
+
+
+def _turn(
+    image: ImageU8, mask: LabelMask, trust: TrustMap, random: np.random.Generator
+) -> tuple[ImageU8, LabelMask, TrustMap]:
+    turns, flip = int(random.integers(4)), bool(random.integers(2))
+    turned = [np.rot90(a, turns) for a in (image, mask, trust)]
+    if flip:
+        turned = [a[:, ::-1] for a in turned]
+    first, second, third = (np.ascontiguousarray(a) for a in turned)
+    return first, second, third
+
+
+def _radiometry(pixels: Tensor, augment: Augment, random: np.random.Generator) -> Tensor:
+    count = pixels.shape[0]
+    strength = 0.2 if augment == "paper" else 0.3
+    apply = random.random(count) < (0.3 if augment == "paper" else 1.0)
+
+    def column(low: float, high: float, shape: tuple[int, ...], neutral: float) -> Tensor:
+        drawn = random.uniform(low, high, size=shape)
+        drawn[~apply] = neutral
+        return torch.from_numpy(drawn).float()
+
+    contrast = column(1 - strength, 1 + strength, (count, 1, 1, 1), 1.0)
+    brightness = column(-strength / 2, strength / 2, (count, 1, 1, 1), 0.0)
+    mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
+    pixels = (pixels - mean) * contrast + mean + brightness
+    if augment == "strong":
+        pixels = pixels * column(0.9, 1.1, (count, 3, 1, 1), 1.0)
+        noise = torch.from_numpy(random.standard_normal(pixels.shape, dtype=np.float32))
+        pixels = pixels + noise * column(0.0, 0.03, (count, 1, 1, 1), 0.0)
+    return pixels.clamp_(0.0, 1.0)

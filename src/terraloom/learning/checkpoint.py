@@ -1,0 +1,136 @@
+"""Checkpoints: tensors as safetensors, numbers as JSON, and never a pickle.
+
+A checkpoint is a folder with `weights.safetensors` (networks), `state.safetensors` (optimisers) and
+`state.json`. It is written under a temporary name and renamed; `latest.json` names the newest whole
+one, and older ones are then removed.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from terraloom.errors import DamagedTable
+from terraloom.files import make_folder, read_json, remove_folder, write_json
+
+_LATEST: Final = "latest.json"
+CHECKPOINT_VERSION: Final = 1
+
+
+def save_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
+    """Write the state of several networks into one safetensors file, atomically."""
+    tensors = {
+        f"{name}/{key}": value.detach().cpu().contiguous().clone()
+        for name, module in modules.items()
+        for key, value in module.state_dict().items()
+    }
+    _save_tensors(path, tensors)
+
+
+def load_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
+    """Read the state of several networks back; every tensor must fit.
+
+    Raises:
+        DamagedTable: a tensor is missing, left over or of another shape; names it.
+    """
+    tensors = load_file(path)
+    for name, module in modules.items():
+        prefix = f"{name}/"
+        state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        try:
+            module.load_state_dict(state)
+        except RuntimeError as error:
+            raise DamagedTable(f"{path} does not fit {name}: {error}") from error
+
+
+def save_checkpoint(
+    folder: Path,
+    modules: Mapping[str, nn.Module],
+    optimizers: Mapping[str, Optimizer],
+    numbers: Mapping[str, Any],
+    images: int,
+) -> None:
+    """Write the whole training state after `images` images and make it the latest."""
+    name = f"images-{images:09d}"
+    target = folder / name
+    partial = folder / f".{name}.part"
+    remove_folder(partial)
+    make_folder(partial)
+    save_weights(partial / "weights.safetensors", modules)
+    tensors: dict[str, Tensor] = {}
+    shapes: dict[str, Any] = {}
+    for key, optimizer in optimizers.items():
+        state = optimizer.state_dict()
+        shapes[key] = {"param_groups": state["param_groups"], "numbers": {}}
+        for index, entries in state["state"].items():
+            for entry, value in entries.items():
+                if isinstance(value, Tensor):
+                    tensors[f"{key}/{index}/{entry}"] = value.detach().cpu().contiguous().clone()
+                else:
+                    shapes[key]["numbers"].setdefault(str(index), {})[entry] = value
+    _save_tensors(partial / "state.safetensors", tensors)
+    write_json(
+        partial / "state.json",
+        {
+            "version": CHECKPOINT_VERSION,
+            "images": images,
+            "optimizers": shapes,
+            "numbers": dict(numbers),
+        },
+    )
+    remove_folder(target)
+    partial.rename(target)
+    write_json(folder / _LATEST, {"folder": name})
+    for other in folder.glob("images-*"):
+        if other.name != name:
+            remove_folder(other)
+
+
+def load_checkpoint(
+    folder: Path,
+    modules: Mapping[str, nn.Module],
+    optimizers: Mapping[str, Optimizer],
+) -> tuple[int, dict[str, Any]] | None:
+    """Restore the latest checkpoint.
+
+    Returns:
+        Images seen and the numbers that were saved; None where there is no checkpoint.
+    """
+    if not (folder / _LATEST).exists():
+        return None
+    source = folder / str(read_json(folder / _LATEST)["folder"])
+    load_weights(source / "weights.safetensors", modules)
+    state = read_json(source / "state.json")
+    tensors = load_file(source / "state.safetensors")
+    for key, optimizer in optimizers.items():
+        restored: dict[int, dict[str, Any]] = {}
+        for name, value in tensors.items():
+            if name.startswith(f"{key}/"):
+                _, index, entry = name.split("/")
+                restored.setdefault(int(index), {})[entry] = value
+        for index, entries in state["optimizers"][key]["numbers"].items():
+            restored.setdefault(int(index), {}).update(entries)
+        groups = state["optimizers"][key]["param_groups"]
+        for group in groups:
+            if "betas" in group:
+                group["betas"] = tuple(group["betas"])
+        optimizer.load_state_dict({"state": restored, "param_groups": groups})
+    return int(state["images"]), dict(state["numbers"])
+
+
+def discard_checkpoints(folder: Path) -> None:
+    """Remove the training state of a finished training; kept weights lie elsewhere."""
+    (folder / _LATEST).unlink(missing_ok=True)
+    for checkpoint in folder.glob("images-*"):
+        remove_folder(checkpoint)
+
+
+def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    from terraloom.files import atomic_path
+
+    with atomic_path(path) as temporary:
+        save_file(tensors or {"empty": torch.zeros(1)}, temporary)

@@ -1,0 +1,32 @@
+"""The device that training and sampling run on, through Lightning Fabric."""
+
+import os
+
+import torch
+from lightning_fabric import Fabric
+
+from terraloom.learning._torchvision_repair import repair_torchvision
+
+
+def make_fabric(threads: int = 0) -> Fabric:
+    """One device: a GPU where there is one, else the CPU.
+
+    Half precision is used only where the device gains by it (CUDA with bfloat16); on CPUs it is
+    many times slower than float32.
+
+    Args:
+        threads: of the CPU; 0 takes one per core. The last digits of sums depend on it.
+    """
+    repair_torchvision()
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    if torch.cuda.is_available():
+        precision = "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+        return Fabric(accelerator="cuda", devices=1, precision=precision)  # type: ignore[arg-type]
+    return Fabric(accelerator="cpu", devices=1, precision="32-true")
+
+
+def describe_device(fabric: Fabric) -> str:
+    """Name of the device for logs and reports."""
+    if fabric.device.type == "cuda":
+        return str(torch.cuda.get_device_name(fabric.device))
+    return f"CPU, {torch.get_num_threads()} threads"

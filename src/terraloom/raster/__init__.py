@@ -1,0 +1,1 @@
+"""Pixels with a place on Earth; no learning here."""

@@ -1,0 +1,54 @@
+"""Figures that were published, typed once: shown beside this run's, never compared with them.
+
+Sources: Çağlar and Temizel, arXiv 2603.09625, tables of the paper and of the authors' pages.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+PAPER: Final = "Çağlar and Temizel, arXiv 2603.09625"
+
+
+@dataclass(frozen=True)
+class PublishedArm:
+    """Mean of six architectures, in percent; None where the paper gives no figure."""
+
+    arm: str
+    """The arm of this product that trains on the same kinds of rows."""
+    rows: str
+    f1: float
+    iou: float
+    precision: float | None
+    recall: float | None
+
+
+ARMS: Final = (
+    PublishedArm("real", "80,192 real", 76.49, 64.51, 76.60, 76.62),
+    PublishedArm("synthetic", "300,000 unconditional", 74.79, 62.56, 77.74, 72.40),
+    PublishedArm("real+conditional", "real + 80,000 conditional", 77.56, 65.86, None, None),
+    PublishedArm("real+unconditional", "real + 300,000 unconditional", 77.66, 65.98, 79.92, 75.77),
+    PublishedArm("real+both", "real + both", 77.24, 65.49, None, None),
+)
+
+
+@dataclass(frozen=True)
+class PublishedCorpus:
+    """A caption corpus with its redundancy in percent, over the whole corpus."""
+
+    name: str
+    images: int
+    captions: int
+    redundancy: float
+
+
+CORPORA: Final = (
+    PublishedCorpus("UCM-Captions", 2_100, 10_500, 80.88),
+    PublishedCorpus("RSICD", 10_921, 54_605, 67.02),
+    PublishedCorpus("NWPU-Captions", 31_500, 157_500, 72.65),
+    PublishedCorpus("ARAS400k, real", 100_240, 501_200, 8.01),
+    PublishedCorpus("ARAS400k, synthetic", 300_000, 1_500_000, 13.06),
+    PublishedCorpus("ARAS400k, all", 400_240, 2_001_200, 12.85),
+)
+
+NAMES_DOMINANT: Final = "47\N{EN DASH}48"
+"""Percent of images whose dominant class is named by the paper's vision-only captions."""

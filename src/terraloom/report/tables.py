@@ -1,0 +1,534 @@
+"""One function per table: results in, rows of cells out."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from terraloom.arms import ARMS
+from terraloom.report import published
+from terraloom.report.views import Cell, TableView
+from terraloom.report.wording import (
+    ABSENT,
+    count,
+    distance,
+    interval,
+    listed,
+    percent,
+    points,
+    short_hash,
+)
+
+RESULTS: Final = "benchmark/results.json"
+SUMMARY: Final = "score/summary.json"
+_TONES: Final = {"helps": "good", "hurts": "bad", "no evidence": "plain"}
+
+
+def name(text: str, detail: str = "") -> Cell:
+    """A cell that names its row."""
+    return Cell(text, detail, "name")
+
+
+def number(text: str, detail: str = "") -> Cell:
+    """A cell with a figure, set to the right."""
+    return Cell(text, detail, "number")
+
+
+def is_control(arm: str) -> bool:
+    """Whether an arm sees real rows only; an arm that this version does not know does not."""
+    return arm in ARMS and ARMS[arm].is_control
+
+
+def arms_table(results: Mapping[str, Any], scope: str) -> TableView:
+    """Arms of one architecture scope with 95 % intervals."""
+    rows = []
+    for row in results["table"]:
+        if row["architecture"] != scope:
+            continue
+        runs = row["f1_per_run"]
+        figures = [
+            number(percent(row[metric]["mean"]), interval(row[metric]["low"], row[metric]["high"]))
+            for metric in ("f1", "iou", "precision", "recall")
+        ]
+        rows.append(
+            (
+                name(row["arm"], "control" if is_control(row["arm"]) else ""),
+                number(count(results.get("rows", {}).get(row["arm"]))),
+                *figures,
+                number(percent(row["accuracy"])),
+                number(count(row["runs"]), f"F1 {percent(min(runs))} to {percent(max(runs))}"),
+            )
+        )
+    design = results["design"]
+    return TableView(
+        f"Arms on the real test rows ({_scope(scope)}), in percent",
+        ("arm", "training rows", "macro F1", "IoU", "precision", "recall", "accuracy", "runs"),
+        tuple(rows),
+        (RESULTS,),
+        (
+            "In brackets: 95 % interval of a hierarchical bootstrap over "
+            f"{count(design['test_places'])} test places and the runs, "
+            f"{count(design['draws'])} draws. Intervals of single arms overlap more readily than "
+            "those of paired differences: judge by the differences.",
+        ),
+    )
+
+
+def differences_table(results: Mapping[str, Any], scope: str) -> TableView:
+    """Paired differences of all metrics, and the smallest effect the design could have seen."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in results["differences"]:
+        if row["architecture"] == scope:
+            found.setdefault((row["arm"], row["control"]), {})[row["metric"]] = row
+    rows = []
+    for (arm, control), metrics in found.items():
+        cells = [
+            number(points(row["mean"]), interval(row["low"], row["high"], signed=True))
+            for row in (metrics[key] for key in ("f1", "iou", "precision", "recall"))
+        ]
+        smallest = number(percent(metrics["f1"]["minimum_detectable"]))
+        rows.append((name(f"{arm} − {control}"), *cells, smallest))
+    return TableView(
+        f"Paired differences ({_scope(scope)}), in percentage points",
+        ("arm − control", "macro F1", "IoU", "precision", "recall", "smallest detectable F1"),
+        tuple(rows),
+        (RESULTS,),
+        (
+            "The last column is the difference of macro F1 that this design would detect four "
+            "times in five.",
+        ),
+    )
+
+
+def class_differences_table(results: Mapping[str, Any], scope: str) -> TableView:
+    """Differences of F1 per class, with Holm's correction."""
+    rows = []
+    for row in results["per_class"]:
+        if row["architecture"] != scope:
+            continue
+        rows.append(
+            (
+                name(f"{row['arm']} − {row['control']}"),
+                Cell(row["class"]),
+                number(points(row["mean"]), interval(row["low"], row["high"], signed=True)),
+                number(f"{row['p']:.4f}"),
+                number(f"{row['p_holm']:.4f}"),
+                Cell(row["verdict"], "", _TONES.get(row["verdict"], "plain")),
+            )
+        )
+    return TableView(
+        f"F1 per class against the best control ({_scope(scope)}), in percentage points",
+        ("arm − control", "class", "difference of F1", "p", "p after Holm", "verdict"),
+        tuple(rows),
+        (RESULTS,),
+        (
+            "Intervals are uncorrected; verdicts follow p after Holm's correction over the classes "
+            "of an arm. A class that is absent from truth and prediction has no row.",
+        ),
+    )
+
+
+def class_scores_table(results: Mapping[str, Any], scope: str) -> TableView:
+    """F1 of each class and arm."""
+    arms = [row for row in results["table"] if row["architecture"] == scope]
+    absent = set(results["design"]["absent_classes"])
+    rows = [
+        (
+            name(land, "absent from test" if land in absent else ""),
+            *(number(percent(row["f1_per_class"].get(land))) for row in arms),
+        )
+        for land in results["design"]["classes"]
+    ]
+    return TableView(
+        f"F1 per class and arm ({_scope(scope)}), mean over runs, in percent",
+        ("class", *(row["arm"] for row in arms)),
+        tuple(rows),
+        (RESULTS,),
+    )
+
+
+def published_table(results: Mapping[str, Any] | None, scope: str) -> TableView:
+    """The paper's mean of six architectures beside this run."""
+    own: dict[str, Any] = {}
+    if results is not None:
+        own = {row["arm"]: row for row in results["table"] if row["architecture"] == scope}
+    rows = []
+    for arm in published.ARMS:
+        theirs = (arm.f1, arm.iou, arm.precision, arm.recall)
+        ours = [
+            percent(own[arm.arm][metric]["mean"]) if arm.arm in own else ABSENT
+            for metric in ("f1", "iou", "precision", "recall")
+        ]
+        rows.append(
+            (
+                name(arm.arm, arm.rows),
+                *(number(ABSENT if v is None else f"{v:.2f}") for v in theirs),
+                *(number(value) for value in ours),
+            )
+        )
+    return TableView(
+        "Published means beside this run, in percent",
+        (
+            "arm", "paper F1", "paper IoU", "paper precision", "paper recall",
+            "this run F1", "this run IoU", "this run precision", "this run recall",
+        ),
+        tuple(rows),
+        (published.PAPER, RESULTS),
+        (
+            "Paper: mean of six architectures, one run each, no interval; ARAS400k, 256-pixel "
+            "patches of Türkiye, EfficientNet-B7, arms not matched in updates. "
+            f"A figure that one side lacks is {ABSENT}.",
+        ),
+    )  # fmt: skip
+
+
+def splits_table(rows: Sequence[Mapping[str, Any]]) -> TableView:
+    """Patches and places per role.
+
+    Args:
+        rows: split and place of each real sample.
+    """
+    cells = []
+    for role in ("train", "val", "test"):
+        own = [row for row in rows if row["split"] == role]
+        places = Counter(row["place"] for row in own)
+        spread = f"{min(places.values())} to {max(places.values())}" if places else ABSENT
+        use = {
+            "train": "everything that is fitted",
+            "val": "early stops and choices of recipe",
+            "test": "one look per locked recipe and cell",
+        }[role]
+        counts = (number(count(len(own))), number(count(len(places))), number(spread))
+        cells.append((name(role), *counts, Cell(use)))
+    total = number(count(len({row["place"] for row in rows})))
+    cells.append((name("all"), number(count(len(rows))), total, number(""), Cell("")))
+    return TableView(
+        "Real samples per role",
+        ("role", "samples", "places", "samples per place", "used for"),
+        tuple(cells),
+        ("build/samples",),
+    )
+
+
+def places_table(rows: Sequence[Mapping[str, Any]], limit: int) -> TableView:
+    """Samples of the largest places."""
+    found: dict[str, dict[str, int]] = {}
+    for row in rows:
+        entry = found.setdefault(str(row["place"]), {})
+        entry[row["split"]] = entry.get(row["split"], 0) + 1
+    ordered = sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0]))
+    cells = [
+        (name(place), Cell(listed(sorted(entry))), number(count(sum(entry.values()))))
+        for place, entry in ordered[:limit]
+    ]
+    left = len(ordered) - len(cells)
+    notes = (f"{count(left)} more places hold fewer samples.",) if left > 0 else ()
+    return TableView(
+        f"Samples per place ({count(len(ordered))} places), largest first",
+        ("place", "role", "samples"),
+        tuple(cells),
+        ("build/samples",),
+        notes,
+        folded=True,
+    )
+
+
+def filters_table(filters: Mapping[str, Any]) -> TableView:
+    """What became of every candidate patch."""
+    total = filters["candidates"]
+    rows = [(name("candidates"), number(count(total)), number(percent(1.0)))]
+    for reason, value in sorted(
+        filters["funnel"].items(), key=lambda item: (item[0] != "kept", item[0])
+    ):
+        share = value / total if total else None
+        rows.append((name(reason), number(count(value)), number(percent(share))))
+    return TableView(
+        "From candidate patches to samples",
+        ("outcome", "patches", "%"),
+        tuple(rows),
+        ("build/filters.json",),
+    )
+
+
+def leaks_table(leaks: Mapping[str, Any]) -> TableView:
+    """The leak test: places, distances and most alike images across roles."""
+    rows = [
+        (
+            name(pair),
+            number("unknown" if gap is None else f"{gap / 1000:.2f}"),
+            number(f"{leaks['largest_correlation'][pair]:.3f}"),
+        )
+        for pair, gap in leaks["nearest_m"].items()
+    ]
+    return TableView(
+        "Leak test between roles",
+        ("roles", "smallest gap, km", "most alike pair of images, correlation"),
+        tuple(rows),
+        ("build/leaks.json",),
+        (
+            f"Places in more than one role: {count(leaks['straddling_places'])}. A gap is unknown "
+            "where images carry no coordinates. A run whose roles leak stops before this page.",
+        ),
+    )
+
+
+def sources_table(files: Sequence[Mapping[str, Any]], limit: int) -> TableView:
+    """Where the pixels came from, under which licence."""
+    cells = [
+        (
+            name(str(file["name"]), str(file["uri"]) if file["uri"] != file["name"] else ""),
+            Cell(str(file["licence"] or "not stated")),
+            Cell(str(file["attribution"] or "not stated")),
+            Cell(short_hash(str(file["sha256"] or "")), "", "hash"),
+        )
+        for file in files[:limit]
+    ]
+    left = len(files) - len(cells)
+    notes = (f"{count(left)} more files.",) if left > 0 else ()
+    return TableView(
+        f"Source files ({count(len(files))})",
+        ("file", "licence", "attribution", "SHA-256"),
+        tuple(cells),
+        ("build/samples, column source",),
+        notes,
+        folded=True,
+    )
+
+
+def funnel_table(funnel: Mapping[str, Mapping[str, Any]]) -> TableView:
+    """Made, rejected by rule, kept; nothing is deleted."""
+    rules = list(dict.fromkeys(rule for entry in funnel.values() for rule in entry["rejected"]))
+    rows = [
+        (
+            name(origin),
+            number(count(entry["made"])),
+            *(number(count(entry["rejected"].get(rule, 0))) for rule in rules),
+            number(count(entry["kept"])),
+            number(percent(entry["kept"] / entry["made"] if entry["made"] else None)),
+        )
+        for origin, entry in funnel.items()
+    ]
+    return TableView(
+        "Curation: made, rejected, kept",
+        ("origin", "made", *(f"fails {rule}" for rule in rules), "kept", "kept, %"),
+        tuple(rows),
+        ("curate/funnel.json",),
+        (
+            "A sample counts under the first rule that it fails. Rejected samples stay in the "
+            "data set with their verdict; a rule passes samples whose score is empty.",
+        ),
+    )
+
+
+def agreement_table(summary: Mapping[str, Any]) -> TableView:
+    """Mean label figures per origin."""
+    rows = [
+        (
+            name(origin),
+            number(count(entry["samples"])),
+            *(number(percent(entry[key])) for key in ("agreement", "confidence", "known_share")),
+        )
+        for origin, entry in summary.items()
+    ]
+    return TableView(
+        "Labels of synthetic samples, means over all that were made, in percent",
+        ("origin", "samples", "agreement with the asked mask", "confidence", "known pixels"),
+        tuple(rows),
+        (f"{SUMMARY}, agreement",),
+        (
+            "Unconditional samples were asked for no mask: their label is the labeller's own "
+            "reading, so nothing here says that it is right.",
+        ),
+    )
+
+
+def composition_table(summary: Mapping[str, Any]) -> TableView:
+    """Distances of class shares to the real ones, between floor and ceiling."""
+    rows = [
+        (name(origin), number(count(entry["samples"])), number(distance(entry["distance"])))
+        for origin, entry in summary["origins"].items()
+        if origin != "real"
+    ]
+    real = summary["origins"]["real"]["samples"]
+    floor = number(distance(summary["floor"]))
+    rows.insert(0, (name("floor: real val", ""), number(count(summary["floor_samples"])), floor))
+    ceiling = number(distance(summary["ceiling"]))
+    rows.append((name("ceiling: real shares, classes rotated"), number(ABSENT), ceiling))
+    return TableView(
+        "Distance of mean class shares to the real train rows",
+        ("samples of", "samples", "Jensen-Shannon distance, base 2"),
+        tuple(rows),
+        (f"{SUMMARY}, composition",),
+        (
+            f"Against {count(real)} real train samples; 0 is equal, 1 is disjoint. Below the floor "
+            "the difference is no larger than between two parts of the real data. Floor and "
+            "origins differ in their number of samples.",
+        ),
+    )
+
+
+def silhouette_table(summary: Mapping[str, Any]) -> TableView:
+    """Silhouettes between origins beside their floor."""
+    counts = summary["counts"]
+    floor = number(distance(summary["floor"]))
+    rows = [
+        (name("floor: real train, real val"), number(count(summary["floor_samples"])), floor),
+        (
+            name("all origins"),
+            number(count(sum(counts.values()))),
+            number(distance(summary["silhouette"])),
+        ),
+    ]
+    for pair, value in summary["pairwise"].items():
+        own = [counts[origin] for origin in pair.split(", ") if origin in counts]
+        rows.append((name(pair), number(count(sum(own))), number(distance(value))))
+    return TableView(
+        "Silhouette between origins",
+        ("groups", "images", "silhouette, −1 … 1"),
+        tuple(rows),
+        (f"{SUMMARY}, embedding",),
+        (
+            f"Features: {summary['features']}. Near 0 the groups mix, near 1 they lie apart; "
+            "taken in the features, not on the maps.",
+        ),
+    )
+
+
+def redundancy_table(summary: Mapping[str, Any]) -> TableView:
+    """Redundancy of this run's captions beside the literature."""
+    rows: list[tuple[Cell, ...]] = []
+    for kind in sorted(summary, key=lambda k: (k == "all", k)):
+        entry = summary[kind]
+        rows.append(
+            (
+                name(f"this run, {kind}"),
+                number(count(entry["captions"])),
+                number(count(entry["unique"])),
+                number(percent(entry["exact"], 2)),
+                number(percent(entry["normalised"], 2)),
+                number(percent(entry["within_image"], 2)),
+                number(percent(entry["across_images"], 2)),
+                number(percent(entry["rarefied"], 2), f"of {count(entry['rarefied_count'])}"),
+            )
+        )
+    for corpus in published.CORPORA:
+        blank = tuple(number(ABSENT) for _ in range(4))
+        exact = number(f"{corpus.redundancy:.2f}")
+        captions = number(count(corpus.captions))
+        rows.append((name(corpus.name, "published"), captions, number(ABSENT), exact, *blank))
+    return TableView(
+        "Caption redundancy beside the literature, in percent",
+        (
+            "corpus", "captions", "unique", "redundancy", "case and punctuation folded",
+            "within an image", "across images", "rarefied",
+        ),
+        tuple(rows),
+        (f"{SUMMARY}, redundancy", published.PAPER),
+        (
+            "Redundancy is 1 − unique captions / captions over the whole corpus. It grows with the "
+            "corpus, so rows compare only at equal counts: a small corpus looks better than it "
+            "is. Within and across add up to redundancy; rarefied draws as many captions as the "
+            "smaller corpus of this run holds.",
+        ),
+    )  # fmt: skip
+
+
+def dominant_table(summary: Mapping[str, Any]) -> TableView:
+    """How often captions name the class that covers most."""
+    rows = [
+        (
+            name(f"this run, {kind}"),
+            number(percent(entry["named"]), f"{count(entry['samples'])} samples"),
+            number(percent(entry["clear_named"]), f"{count(entry['clear_samples'])} samples"),
+        )
+        for kind, entry in summary.items()
+    ]
+    paper = number(published.NAMES_DOMINANT, "of images")
+    rows.append((name("vision-only writers of the paper", "published"), paper, number(ABSENT)))
+    return TableView(
+        "Captions that name the dominant class, in percent",
+        ("captions", "all samples", "clearly dominant class"),
+        tuple(rows),
+        (f"{SUMMARY}, dominant", published.PAPER),
+        (
+            "A lexical test with negation. Clearly dominant: at least 35 % of the known pixels and "
+            "5 points ahead of the next class. Another data set and other writers: a writer that "
+            "reads the mask names the class because it is told, not because it sees.",
+        ),
+    )
+
+
+def columns_table(columns: Mapping[str, Mapping[str, str]]) -> TableView:
+    """The score card's columns."""
+    rows = [
+        (Cell(column, "", "code"), Cell(entry["unit"]), Cell(entry["meaning"]))
+        for column, entry in columns.items()
+    ]
+    return TableView(
+        "Scores of every sample",
+        ("column", "unit", "meaning"),
+        tuple(rows),
+        ("score/columns.json",),
+        folded=True,
+    )
+
+
+def licences_table(files: Sequence[Mapping[str, Any]]) -> TableView:
+    """Whose data it is and under which licence, files counted."""
+    found = Counter(
+        (str(f["attribution"] or "not stated"), str(f["licence"] or "not stated")) for f in files
+    )
+    return TableView(
+        "Where the pixels came from",
+        ("attribution", "licence", "files"),
+        tuple(
+            (name(owner), Cell(licence), number(count(total)))
+            for (owner, licence), total in sorted(found.items())
+        ),
+        ("build/samples, column source",),
+    )
+
+
+def pairs_table(
+    title: str,
+    headers: tuple[str, str],
+    rows: Mapping[str, object],
+    source: str,
+    *,
+    folded: bool = False,
+) -> TableView:
+    """Two columns of names and values."""
+    return TableView(
+        title,
+        headers,
+        tuple((name(key), Cell(str(value), "", "code")) for key, value in rows.items()),
+        (source,),
+        folded=folded,
+    )
+
+
+def stages_table(records: Mapping[str, Mapping[str, Any] | None]) -> TableView:
+    """Stage records: state, key and outputs."""
+    rows = []
+    for stage, record in records.items():
+        if record is None:
+            rows.append((name(stage), Cell("no record"), Cell(""), Cell("")))
+            continue
+        outputs = "; ".join(f"{k} {short_hash(v)}" for k, v in sorted(record["outputs"].items()))
+        rows.append(
+            (
+                name(stage),
+                Cell("finished"),
+                Cell(short_hash(record["key"]), "", "hash"),
+                Cell(outputs, "", "code"),
+            )
+        )
+    return TableView(
+        "Stage records",
+        ("stage", "state", "key of settings and inputs", "outputs, SHA-256"),
+        tuple(rows),
+        ("<stage>/stage.json",),
+    )
+
+
+def _scope(scope: str) -> str:
+    return "mean of all architectures" if scope == "all" else scope

@@ -1,0 +1,187 @@
+"""What sections are made of: values that the template draws, and that escape themselves there."""
+
+import base64
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One table cell."""
+
+    text: str
+    detail: str = ""
+    """A second, smaller line, such as an interval."""
+    tone: str = ""
+    """CSS class: "number", "name", "good", "bad", "plain"."""
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table with the files that its numbers came from."""
+
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    sources: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    folded: bool = False
+    """Closed until the reader opens it: for long lists that few need."""
+    kind: Literal["table"] = "table"
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A drawn figure: embedded in the page and saved as figures/<name>.png."""
+
+    name: str
+    title: str
+    alt: str
+    png: bytes = field(repr=False)
+    sources: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    pixelated: bool = False
+    """Enlarge without smoothing: the pixels are the message."""
+    kind: Literal["figure"] = "figure"
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data address."""
+        return data_uri(self.png)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One small picture of a card."""
+
+    heading: str
+    alt: str
+    png: bytes = field(repr=False)
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data address."""
+        return data_uri(self.png)
+
+
+@dataclass(frozen=True)
+class Card:
+    """Pictures that belong together, with lines of text below."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+    lines: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    """Captions, as a numbered list."""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class GalleryView:
+    """Cards side by side; saved as one contact sheet figures/<name>.png."""
+
+    name: str
+    title: str
+    cards: tuple[Card, ...]
+    sources: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    wide: bool = False
+    kind: Literal["gallery"] = "gallery"
+
+
+@dataclass(frozen=True)
+class LegendView:
+    """Class names with their colours, as "#rrggbb"."""
+
+    entries: tuple[tuple[str, str], ...]
+    kind: Literal["legend"] = "legend"
+
+
+@dataclass(frozen=True)
+class TextView:
+    """A paragraph."""
+
+    text: str
+    tone: Literal["", "missing", "warning", "small"] = ""
+    kind: Literal["text"] = "text"
+
+
+@dataclass(frozen=True)
+class ListView:
+    """Statements, each of which stands for itself."""
+
+    title: str
+    items: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    tone: Literal["", "warning"] = ""
+    kind: Literal["list"] = "list"
+
+
+@dataclass(frozen=True)
+class VerdictView:
+    """The answer: one sentence for the run, then one line per arm."""
+
+    sentence: str
+    word: str
+    arms: tuple[tuple[str, str, str], ...]
+    """(architecture, word, sentence) of every other verdict."""
+    data: str
+    """What the real rows are, in their publishers' words."""
+    facts: tuple[tuple[str, str], ...]
+    """Sizes of the design: (number, what it counts)."""
+    sources: tuple[str, ...]
+    kind: Literal["verdict"] = "verdict"
+
+
+@dataclass(frozen=True)
+class StepView:
+    """One stage in the pipeline's drawing."""
+
+    name: str
+    does: str
+    made: str
+    """What it made, in numbers; empty where it has not run."""
+    reads: str
+    """Which roles of the data it may look at."""
+
+
+@dataclass(frozen=True)
+class PipelineView:
+    """The stages in order."""
+
+    steps: tuple[StepView, ...]
+    sources: tuple[str, ...]
+    kind: Literal["pipeline"] = "pipeline"
+
+
+Block = (
+    TableView
+    | FigureView
+    | GalleryView
+    | LegendView
+    | TextView
+    | ListView
+    | VerdictView
+    | PipelineView
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the page."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...]
+    subsections: tuple["Section", ...] = ()
+
+
+def missing(stage: str, what: str) -> TextView:
+    """The line of a section whose stage has not run."""
+    return TextView(f"Not run: stage {stage} has left nothing here, so there is no {what}.",
+                    "missing")  # fmt: skip
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as an address that needs no request."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,0 +1,1 @@
+"""Family: figures about samples and about the whole corpus. One file per scorer."""

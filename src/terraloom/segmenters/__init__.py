@@ -1,0 +1,1 @@
+"""Family: land cover from pixels. One file per architecture."""

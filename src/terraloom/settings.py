@@ -1,0 +1,465 @@
+"""terraloom.toml: every setting of a run, validated; unknown keys are refused by name.
+
+Family tables name the members in use: `[sources.folder]` holds the options of the member `folder`,
+checked by that member's own `Settings`. Text values may hold `${VARIABLE}` from the environment.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from terraloom import families
+from terraloom.classes import PRESETS, ClassTable, LandClass, preset
+from terraloom.errors import SettingsError
+
+CONFIG_NAME: Final = "terraloom.toml"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A table of the settings file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ProjectSettings(Section):
+    """What the whole run shares."""
+
+    name: str = "terraloom"
+    """Title of the report."""
+    seed: int = Field(default=0, ge=0)
+    """Every random draw of the run is derived from it."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads for training; 0 takes one per core. Another count may change the last digits."""
+
+
+class ClassesSettings(Section):
+    """Which classes there are: a preset, or a table of your own."""
+
+    preset: str | None = None
+    """worldcover7 (the paper's) or worldcover11; leave out where you give a table."""
+    table: tuple[LandClass, ...] = ()
+    """Your own classes in label order: [[classes.table]] with name, colour, codes, synonyms."""
+    ignore_codes: tuple[int, ...] = ()
+    """Codes of a table of your own that mean unknown."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "ClassesSettings":
+        if self.preset is not None and (self.table or self.ignore_codes):
+            raise ValueError("give either preset or table (with ignore_codes), not both")
+        if self.preset is None and not self.table:
+            raise ValueError(f"give preset (one of {', '.join(PRESETS)}) or [[classes.table]]")
+        return self
+
+    def class_table(self) -> ClassTable:
+        """The class table that these settings describe."""
+        if self.preset is not None:
+            return preset(self.preset)
+        return ClassTable(classes=self.table, ignore_codes=self.ignore_codes)
+
+
+class CutSettings(Section):
+    """How scenes become patches, and which patches are left out."""
+
+    patch_size: int = Field(default=128, ge=32, multiple_of=32)
+    """Height and width of a patch in pixels."""
+    stride: int | None = Field(default=None, ge=8)
+    """Pixels between neighbouring patches; left out, the patch size (no overlap)."""
+    edge: Literal["drop", "shift"] = "drop"
+    """Rest of a scene that holds no whole patch: drop it, or shift the last patch inward."""
+    low: float | None = None
+    """Source value drawn as 0. One fixed scale for all; left out, the source's own default."""
+    high: float | None = None
+    """Source value drawn as 255."""
+    max_unknown_share: float = Field(default=0.0, ge=0, le=1)
+    """A patch with a larger share of unknown pixels is left out."""
+    max_class_share: dict[str, float] = {}
+    """Per class name: a patch with a larger share is left out (the paper: water 0.9)."""
+    min_classes: int = Field(default=1, ge=1)
+    """A patch with fewer classes is left out."""
+    drop_blank: bool = True
+    """Leave out patches whose image is one single value (no data)."""
+
+
+class SplitSettings(Section):
+    """Which patches train, steer and test."""
+
+    by: Literal["place", "block"] = "place"
+    """place: groups named by the source; block: squares on the ground, with a buffer."""
+    roles: dict[str, Literal["train", "val", "test"]] = {}
+    """Split names of the source's index to roles, such as {train = "train", dev = "test"}."""
+    val_share: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the training places (or blocks) that becomes val, where the source brings none."""
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of all places (or blocks) that becomes test, where the source brings none."""
+    block_size_m: float = Field(default=2560.0, gt=0)
+    """Side of a block in metres."""
+    buffer_m: float = Field(default=0.0, ge=0)
+    """Patches of another role closer than this to val or test are left out, in metres."""
+    attempts: int = Field(default=256, ge=1)
+    """Seeded assignments tried; the one with the most even class shares is taken."""
+    duplicate_limit: float = Field(default=0.995, gt=0, le=1)
+    """Thumbnail correlation at which two images of different roles count as the same."""
+
+
+class TrainingSettings(Section):
+    """One training of a segmenter, counted in images."""
+
+    images: int = Field(default=16_000, ge=1)
+    """Images seen in all: updates times batch."""
+    batch_size: int = Field(default=32, ge=2)
+    """Images per update."""
+    crop_size: int = Field(default=64, ge=32, multiple_of=32)
+    """Side of the random crops in pixels; at most the patch size."""
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """Peak rate of AdamW."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Of AdamW."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+    loss: Literal["dice", "ce", "dice+ce"] = "dice+ce"
+    """Dice is the paper's; cross-entropy is weighted by the trust map."""
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    """Cosine after a short warm-up; plateau lowers the rate where val stops improving."""
+    augment: Literal["none", "paper", "strong"] = "paper"
+    """paper: flips, quarter turns, brightness and contrast; strong adds scale, colour, noise."""
+    checks: int = Field(default=8, ge=1)
+    """Evaluations on val; the best one's weights are kept."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many checks without gain; left out, train to the end."""
+    ema: float = Field(default=0.995, ge=0, lt=1)
+    """Decay of the averaged weights that are evaluated and kept; 0 turns averaging off."""
+
+
+class SegmentSettings(Section):
+    """The segmenter that labels and measures."""
+
+    architecture: str = "unet"
+    """A member of segmenters; its options stand under [segmenters.<name>]."""
+    preset: Literal["small", "paper"] = "small"
+    """small: MobileNetV3 encoder from scratch, for CPUs; paper: the published settings."""
+    training: TrainingSettings = TrainingSettings()
+    """Budget and recipe."""
+
+
+class GenerateSettings(Section):
+    """What to make; the generators in use are the [generators.<name>] tables."""
+
+    size: int = Field(default=64, ge=32, multiple_of=32)
+    """Height and width of synthetic samples in pixels."""
+    conditional_per_row: float = Field(default=1.0, ge=0)
+    """Conditional samples per real training row, from each generator that takes masks."""
+    unconditional_per_row: float = Field(default=1.0, ge=0)
+    """Unconditional samples per real training row, from each generator that makes them."""
+    plan: Literal["as-real"] = "as-real"
+    """as-real: masks drawn evenly from the real training rows."""
+    shard_rows: int = Field(default=256, ge=1, le=2000)
+    """Samples per shard: the unit of resume."""
+
+
+class LabelSettings(Section):
+    """How synthetic images get their final masks."""
+
+    min_confidence: float = Field(default=0.5, ge=0, le=1)
+    """Unconditional samples: pixels labelled with less confidence become unknown."""
+    disagree_confidence: float = Field(default=0.8, ge=0, le=1)
+    """Conditional samples: where the labeller contradicts the asked-for mask with at least this
+    confidence, the pixel becomes unknown."""
+
+
+class CaptionSettings(Section):
+    """Who writes; the options stand under [captioners.<name>]."""
+
+    captioner: str = "template"
+    """A member of captioners."""
+
+
+class ScoreSettings(Section):
+    """What is measured."""
+
+    scorers: tuple[str, ...] = (
+        "agreement",
+        "composition",
+        "nearest",
+        "dominant",
+        "redundancy",
+        "embedding",
+    )
+    """Members of scorers; their options stand under [scorers.<name>]."""
+
+
+class CurateRule(Section):
+    """One rule: a synthetic sample whose score lies outside the bounds is rejected."""
+
+    column: str
+    """A column of scores/."""
+    min: float | None = None
+    """Smallest value that is kept."""
+    max: float | None = None
+    """Largest value that is kept."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "CurateRule":
+        if self.min is None and self.max is None:
+            raise ValueError("a rule needs min or max")
+        return self
+
+
+class CurateSettings(Section):
+    """Which synthetic samples are worth keeping. Empty scores pass a rule."""
+
+    rules: tuple[CurateRule, ...] = (
+        CurateRule(column="agreement", min=0.6),
+        CurateRule(column="known_share", min=0.6),
+        CurateRule(column="confidence", min=0.6),
+        CurateRule(column="nearest_train", min=0.1, max=2.5),
+    )
+    """Applied in order; the first that fails names the reason."""
+
+
+class BenchmarkSettings(Section):
+    """Does the synthetic data help? Arms by architectures by seeds."""
+
+    architectures: tuple[str, ...] = ("unet",)
+    """Members of segmenters."""
+    preset: Literal["small", "paper"] = "small"
+    """As in [segment]."""
+    arms: tuple[str, ...] = ("real", "real-strong", "synthetic", "real+both")
+    """Of real, real-strong, synthetic, real+conditional, real+unconditional, real+both,
+    unfiltered."""
+    seeds: int = Field(default=3, ge=2)
+    """Segmenter seeds per arm; at least 3 for a figure that is shown, 5 for a claim."""
+    training: TrainingSettings = TrainingSettings()
+    """The same for every arm: only the rows differ."""
+    draws: int = Field(default=10_000, ge=100)
+    """Bootstrap draws over places and seeds."""
+
+
+class Settings(Section):
+    """A whole settings file."""
+
+    project: ProjectSettings = ProjectSettings()
+    """Name and seed."""
+    classes: ClassesSettings = ClassesSettings(preset="worldcover7")
+    """Class table."""
+    sources: dict[str, dict[str, Any]] = {"world": {}}
+    """Exactly one source and its options."""
+    cut: CutSettings = CutSettings()
+    """Patches and filters."""
+    split: SplitSettings = SplitSettings()
+    """Roles."""
+    segment: SegmentSettings = SegmentSettings()
+    """The labeller."""
+    segmenters: dict[str, dict[str, Any]] = {}
+    """Options of segmenters by name."""
+    generate: GenerateSettings = GenerateSettings()
+    """Numbers of samples."""
+    generators: dict[str, dict[str, Any]] = {"spade": {}, "flow": {}}
+    """The generators in use and their options."""
+    label: LabelSettings = LabelSettings()
+    """Thresholds of labels."""
+    caption: CaptionSettings = CaptionSettings()
+    """The captioner in use."""
+    captioners: dict[str, dict[str, Any]] = {}
+    """Options of captioners by name."""
+    score: ScoreSettings = ScoreSettings()
+    """The scorers in use."""
+    scorers: dict[str, dict[str, Any]] = {}
+    """Options of scorers by name."""
+    curate: CurateSettings = CurateSettings()
+    """Rules."""
+    benchmark: BenchmarkSettings = BenchmarkSettings()
+    """Arms, seeds and budget."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        if len(self.sources) != 1:
+            raise ValueError(
+                f"sources: exactly one [sources.<name>] table is needed, found "
+                f"{', '.join(self.sources) or 'none'}"
+            )
+        for where, size in (
+            ("segment.training.crop_size", self.segment.training.crop_size),
+            ("benchmark.training.crop_size", self.benchmark.training.crop_size),
+        ):
+            if size > self.cut.patch_size:
+                raise ValueError(
+                    f"{where} = {size} is larger than cut.patch_size = {self.cut.patch_size}; "
+                    "use a smaller crop or larger patches"
+                )
+        if self.generate.size > self.cut.patch_size:
+            raise ValueError(
+                f"generate.size = {self.generate.size} is larger than cut.patch_size = "
+                f"{self.cut.patch_size}: there would be no masks of that size to draw from"
+            )
+        if self.benchmark.training.crop_size > self.generate.size:
+            raise ValueError(
+                f"benchmark.training.crop_size = {self.benchmark.training.crop_size} is larger "
+                f"than generate.size = {self.generate.size}: synthetic samples would be too small"
+            )
+        return self
+
+    @property
+    def source_name(self) -> str:
+        """The source in use."""
+        return next(iter(self.sources))
+
+    def options(self, family: str, name: str) -> dict[str, Any]:
+        """The options given for one member, unvalidated; empty where none are given."""
+        tables: dict[str, dict[str, Any]] = getattr(self, family)
+        return dict(tables.get(name, {}))
+
+
+FAMILY_SECTIONS: Final = ("sources", "segmenters", "generators", "captioners", "scorers")
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and validate a settings file, members' options included.
+
+    Raises:
+        SettingsError: the file is missing or malformed, a key is unknown (the nearest valid key is
+            named), a value is out of range, or an environment variable is not set.
+        UnknownMember: a family table or stage names a member that does not exist.
+    """
+    if path.is_dir():
+        path = path / CONFIG_NAME
+    if not path.exists():
+        raise SettingsError(
+            f"no settings file at {path}. Write one with: terraloom init {path.parent}"
+        )
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    return settings_from(raw, base=path.parent, origin=str(path))
+
+
+def settings_from(
+    raw: Mapping[str, Any], *, base: Path | None = None, origin: str = "settings"
+) -> Settings:
+    """Validate settings given as nested mappings.
+
+    Args:
+        raw: as TOML parses.
+        base: folder that relative paths of sources are resolved against; left out, they stay.
+        origin: file named in errors.
+    """
+    expanded = _expand(raw, origin)
+    settings = _validated(Settings, expanded, "", origin)
+    asked = {
+        "sources": [*settings.sources],
+        "segmenters": [
+            *settings.segmenters,
+            settings.segment.architecture,
+            *settings.benchmark.architectures,
+        ],
+        "generators": [*settings.generators],
+        "captioners": [*settings.captioners, settings.caption.captioner],
+        "scorers": [*settings.scorers, *settings.score.scorers],
+    }
+    for family, names in asked.items():
+        for name in dict.fromkeys(names):
+            member_settings(settings, family, name, origin)
+    settings.classes.class_table()
+    from terraloom.arms import check_arms
+
+    check_arms(settings.benchmark.arms)
+    if base is not None:
+        resolved = {
+            name: _resolve_paths(options, base) for name, options in settings.sources.items()
+        }
+        settings = settings.model_copy(update={"sources": resolved})
+    return settings
+
+
+def member_settings(
+    settings: Settings, family: str, name: str, origin: str = "settings"
+) -> BaseModel:
+    """The validated `Settings` of one member in use.
+
+    Raises:
+        UnknownMember: there is no such member.
+        SettingsError: its options are wrong.
+    """
+    module = families.member(family, name)
+    model: type[BaseModel] = module.Settings
+    return _validated(model, settings.options(family, name), f"{family}.{name}", origin)
+
+
+def _validated(model: type[Model], raw: Mapping[str, Any], where: str, origin: str) -> Model:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(problem, model, where) for problem in error.errors()]
+        raise SettingsError(f"{origin}: " + "; ".join(lines)) from error
+
+
+def _explain(problem: Any, model: type[BaseModel], where: str) -> str:  # noqa: ANN401
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(filter(None, [where, *location]))
+    if problem["type"] == "extra_forbidden":
+        valid = _valid_keys(model, location[:-1])
+        near = get_close_matches(location[-1], valid, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(valid)}"
+        return f"unknown key {key!r}; {hint}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _valid_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Keys that the table at `path` may hold."""
+    current: Any = model
+    for part in path:
+        if part.isdigit():
+            continue
+        current = _inner_model(current.model_fields[part].annotation)
+    return sorted(current.model_fields)
+
+
+def _inner_model(annotation: Any) -> Any:  # noqa: ANN401 - any annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _inner_model(argument)
+        if found is not None:
+            return found
+    return None
+
+
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def _expand(value: Any, origin: str) -> Any:  # noqa: ANN401 - any TOML value
+    if isinstance(value, str):
+
+        def replace(match: re.Match[str]) -> str:
+            name = match.group(1)
+            if not os.environ.get(name):
+                raise SettingsError(
+                    f"{origin}: the environment variable {name} is not set; "
+                    f"set it before the run, as in: export {name}=/path/to/data"
+                )
+            return os.environ[name]
+
+        return _VARIABLE.sub(replace, value)
+    if isinstance(value, Mapping):
+        return {key: _expand(inner, origin) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_expand(inner, origin) for inner in value]
+    return value
+
+
+def _resolve_paths(options: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Source options that name folders or files are relative to the settings file."""
+    resolved = dict(options)
+    for key in ("folder", "index"):
+        if isinstance(resolved.get(key), str):
+            resolved[key] = str((base / resolved[key]).resolve())
+    return resolved

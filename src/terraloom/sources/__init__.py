@@ -1,0 +1,1 @@
+"""Family: where image–mask pairs come from. One file per source."""

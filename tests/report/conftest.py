@@ -1,0 +1,304 @@
+"""A small project made with the real writers, without any training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from terraloom.benchmarking import judge
+from terraloom.captioners.template import Settings as TemplateSettings
+from terraloom.captioners.template import TemplateCaptioner
+from terraloom.captioning import caption_samples
+from terraloom.classes import ClassTable, LandClass, preset
+from terraloom.curation import curate_samples
+from terraloom.dataset.build import classes_to_json
+from terraloom.dataset.leaks import LeakReport
+from terraloom.files import append_line, sha256_of_value, write_json
+from terraloom.labelling import LABEL_SCHEMA
+from terraloom.landscape import grow_landscape
+from terraloom.samples import Sample, SourceFile, samples_to_table
+from terraloom.scorers import agreement, composition, dominant, redundancy
+from terraloom.scoring import score_samples
+from terraloom.settings import BenchmarkSettings, CurateSettings
+from terraloom.tables import Table, plan_shards, write_shard, write_table
+
+HOSTILE = "<script>alert(1)</script>"
+SIZE, CROP = 48, 32
+ARMS = ("real", "real-strong", "synthetic", "real+both")
+
+
+def hostile_classes() -> ClassTable:
+    """Seven classes whose names would run script, or break mathematical text."""
+    table = preset("worldcover7")
+    names = (HOSTILE, "$\\frac{", 'a"onmouseover="alert(1)', "crop", "built-up", "бор", "water")
+    return ClassTable(
+        classes=tuple(
+            LandClass(**{**land.model_dump(), "name": name})
+            for land, name in zip(table.classes, names, strict=True)
+        ),
+        ignore_codes=table.ignore_codes,
+    )
+
+
+def _patch(index: int, classes: ClassTable, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
+    land = grow_landscape(190 * index, 260 * (index % 5), size, size, seed=11)
+    image = np.clip(land.reflectance[:3].transpose(1, 2, 0) * 700, 0, 255).astype(np.uint8)
+    return image, classes.labels_of_codes(land.codes)
+
+
+def _write(folder: Path, rows: pa.Table) -> Table:
+    plan = plan_shards(len(rows), 10)
+    return write_table(
+        folder, plan, lambda s: rows.slice(s.start, s.stop - s.start),
+        settings_sha256="0" * 64, inputs={}, description="fixture",
+    )  # fmt: skip
+
+
+def build_samples(project: Path, classes: ClassTable, mark: str = "") -> Table:
+    file = SourceFile(
+        f"tile{mark}.tif", f"tile{mark}.tif", "ab" * 32, "CC-BY-4.0", f"ESA WorldCover{mark}"
+    )
+    samples = []
+    for index in range(14):
+        image, mask = _patch(index, classes)
+        samples.append(
+            Sample(
+                f"tile{mark}-{index:03d}", image, mask, "real",
+                split=("train", "train", "train", "val", "test")[index % 5],
+                place=f"{'abcde'[index % 5]}{index // 5}{mark}", sources=(file,),
+                crs="EPSG:32636" if index % 2 else None,
+            )
+        )  # fmt: skip
+    table = _write(project / "build" / "samples", samples_to_table(samples, classes))
+    funnel = {"kept": 14, "too much water": 5, f"blank image{mark}": 1}
+    write_json(project / "build" / "filters.json", {"candidates": 20, "funnel": funnel})
+    pairs = ("train-val", "train-test", "val-test")
+    leaks = LeakReport(
+        0, {pair: 2345.6 for pair in pairs}, {pair: 0.731 for pair in pairs},
+        {"train": 9, "val": 3, "test": 2},
+    )  # fmt: skip
+    write_json(project / "build" / "leaks.json", leaks.to_json())
+    write_json(project / "build" / "classes.json", classes_to_json(classes))
+    return table
+
+
+def make_synthetic(project: Path, classes: ClassTable, mark: str = "") -> tuple[Table, Table]:
+    random = np.random.default_rng(5)
+    asked, final, figures = [], [], []
+    orders = [("spade", "conditional", i) for i in range(12)]
+    orders += [("flow", "unconditional", i) for i in range(8)]
+    for name, origin, index in sorted(orders):
+        # Two seeds for each mask; parents are train rows.
+        parent = (0, 1, 2, 5, 6, 7)[index // 2 % 6]
+        image, mask = _patch(parent, classes)
+        image = image[4 : 4 + CROP, 9 : 9 + CROP]
+        mask = mask[4 : 4 + CROP, 9 : 9 + CROP]
+        noise = random.normal(0, 22, image.shape)
+        made = np.clip(image + noise, 0, 255).astype(np.uint8)
+        sample_id = f"{name}-{origin}-{index:06d}{mark}"
+        conditional = origin == "conditional"
+        known = mask.copy()
+        known[: index % 20] = 255
+        common = {
+            "origin": origin, "parent": f"tile{mark}-{parent:03d}" if conditional else None,
+            "seed": index, "plan": "as-real",
+        }  # fmt: skip
+        free = np.full_like(mask, 255)
+        asked.append(Sample(sample_id, made, mask if conditional else free, **common))
+        final.append(Sample(sample_id, made, known, **common))
+        shares = classes.shares(mask)
+        figures.append(
+            {
+                "id": sample_id,
+                "agreement": float(0.45 + 0.05 * index) if conditional else None,
+                "confidence": float(0.55 + 0.03 * index),
+                "known_share": float((known != 255).mean()),
+                "asked_shares": shares if conditional else None,
+                "seen_shares": shares,
+            }
+        )
+    _write(project / "generate" / "samples", samples_to_table(asked, classes))
+    samples = _write(project / "label" / "samples", samples_to_table(final, classes))
+    labels = _write(
+        project / "label" / "labels", pa.Table.from_pylist(figures, schema=LABEL_SCHEMA)
+    )
+    for name in ("spade", "flow"):
+        history = [
+            {"images": n, "agreement": 0.3 + n / 9000, "diversity": 0.05 + n / 90000}
+            for n in (1000, 2000, 3000)
+        ]
+        folder = project / "generate" / "models" / name
+        write_json(
+            folder / "state.json",
+            {"version": 1, "generator": name, "options": {}, "num_classes": 7, "size": CROP,
+             "seed": 1, "images": 3000, "train_rows": 9, "history": history},
+        )  # fmt: skip
+        grid = random.integers(0, 255, (CROP * 2, CROP * 6, 3)).astype(np.uint8)
+        grid = grid.repeat(2, axis=0).repeat(2, axis=1)
+        Image.fromarray(grid).save(folder / "grid-000003000.png")
+    write_json(
+        project / "segment" / "labeller" / "state.json",
+        {
+            "version": 1,
+            "recipe": {"architecture": "unet", "preset": "small", "training": {}},
+            "summary": {
+                "images": 4000, "best_val_f1": 0.612, "best_images": 3000,
+                "history": [{"images": 4000, "val_f1": 0.612, "val_accuracy": 0.7}],
+            },
+        },
+    )  # fmt: skip
+    return samples, labels
+
+
+def write_captions(
+    project: Path, real: Table, synthetic: Table, classes: ClassTable, mark: str = ""
+) -> dict[str, Table]:
+    captioner = TemplateCaptioner(TemplateSettings(), preset("worldcover7"), 3)
+    if mark:
+
+        class Hostile(TemplateCaptioner):
+            def write(self, scenes: Any) -> Any:
+                from dataclasses import replace
+
+                told = super().write(scenes)
+                return [
+                    [replace(c, text=f"{mark}{c.text}", writer=mark) for c in captions]
+                    for captions in told
+                ]
+
+        captioner = Hostile(TemplateSettings(), preset("worldcover7"), 3)
+    return {
+        kind: caption_samples(
+            table, captioner, project / "caption" / kind, settings_sha256="0" * 64,
+            description="fixture",
+        )
+        for kind, table in (("real", real), ("synthetic", synthetic))
+    }  # fmt: skip
+
+
+def write_scores(
+    project: Path, real: Table, synthetic: Table, labels: Table, captions: dict[str, Table],
+    classes: ClassTable,
+) -> None:  # fmt: skip
+    modules = {
+        "agreement": agreement, "composition": composition, "dominant": dominant,
+        "redundancy": redundancy,
+    }  # fmt: skip
+    scorers = {name: m.build(m.Settings(), classes, 0) for name, m in modules.items()}
+
+    def no_segmenter() -> Any:
+        raise AssertionError("no scorer of the fixture needs a segmenter")
+
+    folder = project / "score"
+    summary = score_samples(
+        real, synthetic, labels, captions, scorers, folder, classes=classes,
+        segmenter=no_segmenter, settings_sha256="0" * 64, seed=1,
+    )  # fmt: skip
+    summary["embedding"] = {
+        "features": "labeller's encoder, last stage, pooled",
+        "counts": {"real": 30, "conditional": 30, "unconditional": 30},
+        "silhouette": 0.031,
+        "pairwise": {"real, conditional": 0.012, "real, unconditional": 0.094,
+                     "conditional, unconditional": -0.004},
+        "floor": 0.008,
+        "floor_samples": 6,
+        "methods": ["tsne", "umap"],
+    }  # fmt: skip
+    write_json(folder / "summary.json", summary)
+    random = np.random.default_rng(0)
+    points = {
+        f"{m}_{axis}": random.normal(size=90).astype(np.float32)
+        for m in ("tsne", "umap")
+        for axis in "xy"
+    }
+    origins = [name for name in ("real", "conditional", "unconditional") for _ in range(30)]
+    write_shard(folder / "embedding.parquet", pa.table({"origin": origins, **points}))
+
+
+def write_benchmark(project: Path, classes: ClassTable, gain: float = 0.004) -> dict[str, Any]:
+    settings = BenchmarkSettings(draws=300)
+    skill = {"real": 0.62, "real-strong": 0.63, "synthetic": 0.5, "real+both": 0.63 + gain}
+    truth = np.array([500, 0, 300, 700, 60, 40, 200])
+    cells = []
+    recipe = {"settings": settings.model_dump(mode="json"), "seed": 1}
+    digest = sha256_of_value(recipe)
+    for arm in ARMS:
+        for seed in range(3):
+            random = np.random.default_rng([seed, ARMS.index(arm)])
+            confusion = {}
+            for place in range(6):
+                rows = []
+                for label, total in enumerate(truth):
+                    hit = float(np.clip(skill[arm] + random.normal(0, 0.04), 0.02, 0.98))
+                    rest = np.full(7, (1 - hit) / 5)
+                    rest[label], rest[1] = hit, 0.0
+                    if label == 1:
+                        rest = np.full(7, 1 / 7)
+                    rows.append(random.multinomial(total, rest / rest.sum()).tolist())
+                confusion[f"place{place}"] = rows
+            name = f"unet-{arm}-{seed}"
+            history = [
+                {"images": n, "val_f1": 0.3 + 0.3 * n / 4000 * skill[arm], "val_accuracy": 0.6}
+                for n in (1000, 2000, 3000, 4000)
+            ]
+            folder = project / "benchmark" / "cells" / name
+            write_json(folder / "state.json", {"summary": {"history": history}})
+            cells.append(
+                {"arm": arm, "architecture": "unet", "seed": seed, "rows": 9, "images": 4000,
+                 "best_images": 4000 if seed == 0 else 3000, "val_f1": 0.5,
+                 "confusion": confusion}
+            )  # fmt: skip
+            append_line(
+                project / "test-looks.jsonl",
+                {"recipe_sha256": digest, "cell": name, "time": "2026-01-01T00:00:00+00:00"},
+            )
+    results = judge(cells, classes.names, settings, 1)
+    results["recipe_sha256"] = digest
+    results["missing_arms"] = []
+    results["rows"] = {"real": 9, "real-strong": 9, "synthetic": 15, "real+both": 24}
+    write_json(project / "benchmark" / "recipe.json", {"sha256": digest, **recipe})
+    write_json(project / "benchmark" / "results.json", results)
+    return results
+
+
+def make_project(project: Path, classes: ClassTable, mark: str = "") -> Path:
+    real = build_samples(project, classes, mark)
+    synthetic, labels = make_synthetic(project, classes, mark)
+    captions = write_captions(project, real, synthetic, classes, mark)
+    write_scores(project, real, synthetic, labels, captions, classes)
+    settings = CurateSettings()
+    scores = Table.open(project / "score" / "scores" / "synthetic")
+    curate_samples(synthetic, scores, project / "curate", settings)
+    write_benchmark(project, classes)
+    for stage in ("build", "label", "curate"):
+        write_json(
+            project / stage / "stage.json",
+            {
+                "stage": stage, "key": sha256_of_value(stage), "inputs": {}, "versions": {},
+                "settings": {"curate": json.loads(settings.model_dump_json())},
+                "outputs": {"table": "cd" * 32},
+            },
+        )  # fmt: skip
+    return project
+
+
+PROVENANCE = {
+    "terraloom": "0.1.0", "settings_sha256": "ef" * 32, "generated": None,
+    "device": "CPU, 2 threads", "versions": {"python": "3.11", "torch": "2.8"}, "seed": 7,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole project."""
+    return make_project(tmp_path_factory.mktemp("project"), preset("worldcover7"))
+
+
+@pytest.fixture(scope="session")
+def hostile_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose captions, ids, classes, places, filters and licences hold markup."""
+    return make_project(tmp_path_factory.mktemp("hostile"), hostile_classes(), mark=HOSTILE)

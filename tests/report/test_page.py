@@ -1,0 +1,226 @@
+"""The page as a reader gets it: whole, honest about gaps, harmless, and the same every time."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from terraloom.classes import preset
+from terraloom.report.page import write_report
+from terraloom.report.wording import interval, percent, points
+
+HOSTILE = "<script>alert(1)</script>"
+PROVENANCE = {"settings_sha256": "ef" * 32, "device": "CPU", "versions": {"torch": "2.8"}, "seed": 7}
+SECTIONS = (
+    "verdict", "data", "pipeline", "synthetic", "composition", "embedding", "captions",
+    "published", "provenance",
+)  # fmt: skip
+
+
+class _Text(HTMLParser):
+    """Collects text, tags and attributes as a browser would see them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words: list[str] = []
+        self.feed(page)
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def _write(project: Path, folder: Path, classes=None, title: str = "demo") -> str:  # noqa: ANN001
+    table = classes or preset("worldcover7")
+    path = write_report(project, folder, title=title, classes=table, provenance=PROVENANCE)
+    assert path == folder / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(project: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return _write(project, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def hostile_page(hostile_project: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    from tests.report.conftest import hostile_classes
+
+    folder = tmp_path_factory.mktemp("report")
+    return _write(hostile_project, folder, hostile_classes(), f'"{HOSTILE}')
+
+
+def test_the_page_holds_every_section_and_links_to_it(page: str) -> None:
+    for name in SECTIONS:
+        assert f'<section id="{name}">' in page
+        assert f'href="#{name}"' in page
+    assert "Not run" not in page
+
+
+def test_the_verdict_sentence_comes_first(page: str, project: Path) -> None:
+    results = json.loads((project / "benchmark" / "results.json").read_text())
+    text = _Text(page).text
+    assert results["sentence"] in text
+    assert text.index(results["sentence"]) < text.index("Arms on the real test rows")
+
+
+def test_numbers_equal_those_in_the_results(page: str, project: Path) -> None:
+    results = json.loads((project / "benchmark" / "results.json").read_text())
+    rows = re.findall(r"<tr>(.*?)</tr>", page, re.S)
+    told = [_Text(html.unescape(row)).text for row in rows]
+    for row in results["table"]:
+        wanted = [row["arm"]]
+        for metric in ("f1", "iou", "precision", "recall"):
+            estimate = row[metric]
+            wanted += [percent(estimate["mean"]), interval(estimate["low"], estimate["high"])]
+        assert any(all(word in line for word in wanted) for line in told), row["arm"]
+    for row in results["differences"]:
+        wanted = [f"{row['arm']} − {row['control']}", points(row["mean"])]
+        assert any(all(word in line for word in wanted) for line in told), wanted
+    for row in results["per_class"]:
+        wanted = [row["class"], points(row["mean"]), f"{row['p_holm']:.4f}", row["verdict"]]
+        assert any(all(word in line for word in wanted) for line in told), wanted
+
+
+def test_the_design_is_stated_with_its_weaknesses(page: str) -> None:
+    text = _Text(page).text
+    assert "3 segmenter seeds nested in 1 generator seed" in text
+    assert "Absent from the test truth: shrub" in text
+    assert "A/A check" in text
+    assert "6 test places only" in text
+    assert "In 4 of 12 runs the best val figure came at the last check" in text
+    assert re.search(r"looks at test 12", text)
+
+
+def test_published_figures_are_those_of_the_paper(page: str) -> None:
+    text = _Text(page).text
+    for line in (
+        "76.49 64.51 76.60 76.62", "74.79 62.56 77.74 72.40", "77.66 65.98 79.92 75.77",
+        "77.56 65.86 – –", "77.24 65.49 – –",
+    ):  # fmt: skip
+        assert line in text
+    for name, captions, redundancy in (
+        ("UCM-Captions", "10,500", "80.88"),
+        ("RSICD", "54,605", "67.02"),
+        ("NWPU-Captions", "157,500", "72.65"),
+        ("ARAS400k, real", "501,200", "8.01"),
+        ("ARAS400k, synthetic", "1,500,000", "13.06"),
+        ("ARAS400k, all", "2,001,200", "12.85"),
+    ):
+        assert f"{name} published {captions} – {redundancy}" in text
+    assert "47–48" in text
+    assert "not a comparison" in text
+
+
+def test_every_figure_and_table_names_its_source(page: str) -> None:
+    for block in re.findall(r"<figure.*?</figure>", page, re.S):
+        assert "source: <code>" in block, block[:200]
+
+
+def test_equal_inputs_give_equal_bytes(project: Path, tmp_path: Path) -> None:
+    _write(project, tmp_path / "one")
+    _write(project, tmp_path / "two")
+    first = sorted(path for path in (tmp_path / "one").rglob("*") if path.is_file())
+    assert len(first) > 10
+    for path in first:
+        twin = tmp_path / "two" / path.relative_to(tmp_path / "one")
+        assert path.read_bytes() == twin.read_bytes(), path.name
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_project_where_nothing_ran_says_so(tmp_path: Path) -> None:
+    page = _write(tmp_path / "empty", tmp_path / "out")
+    text = _Text(page).text
+    for stage in ("build", "segment", "generate", "label", "caption", "score", "curate",
+                  "benchmark"):  # fmt: skip
+        assert f"Not run: stage {stage}" in text, stage
+    for name in SECTIONS:
+        assert f'<section id="{name}">' in page
+
+
+@pytest.mark.parametrize("stage", ["benchmark", "caption", "score", "label", "build", "generate"])
+def test_a_missing_stage_is_said_and_the_rest_is_shown(
+    project: Path, tmp_path: Path, stage: str
+) -> None:
+    shutil.copytree(project, tmp_path / "project", ignore=shutil.ignore_patterns(stage))
+    text = _Text(_write(tmp_path / "project", tmp_path / "out")).text
+    assert f"Not run: stage {stage}" in text
+
+
+def test_hostile_text_never_becomes_markup(hostile_page: str) -> None:
+    seen = _Text(hostile_page)
+    assert "script" not in seen.tags
+    assert not [name for name, _ in seen.attributes if name.startswith("on")]
+    # It is shown as text: in captions, ids, classes, places, filters and the title.
+    assert seen.text.count(HOSTILE) > 20
+    assert html.escape(HOSTILE) in hostile_page
+
+
+def test_the_page_asks_nothing_of_the_network(page: str) -> None:
+    seen = _Text(page)
+    addresses = [value for name, value in seen.attributes if name in ("src", "href") and value]
+    assert addresses
+    assert all(value.startswith(("data:", "#")) for value in addresses)
+    assert "default-src 'none'" in page
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_figures_are_saved_as_files_too(project: Path, tmp_path: Path) -> None:
+    _write(project, tmp_path)
+    names = {path.name for path in (tmp_path / "figures").glob("*.png")}
+    assert {
+        "paired-differences.png", "class-differences.png", "validation-curves.png",
+        "composition.png", "embedding.png", "funnel.png", "generator-curves.png",
+        "grid-spade.png", "real-samples.png", "conditional-samples.png",
+    } <= names | {n.replace("-unet", "") for n in names}  # fmt: skip
+
+
+def test_reporting_loads_neither_torch_nor_pyplot() -> None:
+    code = (
+        "import sys, terraloom.report.page; "
+        "sys.exit(' '.join({'torch', 'matplotlib.pyplot'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.browser
+def test_a_browser_draws_the_page_and_runs_nothing(hostile_page: str, tmp_path: Path) -> None:
+    binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser",
+                  "google-chrome"))), None)  # fmt: skip
+    if binary is None:
+        pytest.skip("no Chromium binary on this machine")
+    path = tmp_path / "report.html"
+    path.write_text(hostile_page, encoding="utf-8")
+    shot = tmp_path / "shot.png"
+    done = subprocess.run(
+        [
+            binary, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr",
+            "--v=0", "--window-size=1000,1500", f"--screenshot={shot}", path.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    # Every message of the page, an error or a violation of its content policy, is a CONSOLE line.
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    from PIL import Image
+
+    with Image.open(shot) as image:
+        assert image.size == (1000, 1500)
+        colours = image.convert("RGB").getcolors(maxcolors=1 << 24)
+    assert colours is not None
+    assert len(colours) > 100
