@@ -457,9 +457,8 @@ def _expand(value: Any, origin: str) -> Any:  # noqa: ANN401 - any TOML value
 
 
 def _resolve_paths(options: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """Source options that name folders or files are relative to the settings file."""
+    """A source's `folder` is relative to the settings file."""
     resolved = dict(options)
-    for key in ("folder", "index"):
-        if isinstance(resolved.get(key), str):
-            resolved[key] = str((base / resolved[key]).resolve())
+    if isinstance(resolved.get("folder"), str):
+        resolved["folder"] = str((base / resolved["folder"]).resolve())
     return resolved

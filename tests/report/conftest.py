@@ -23,7 +23,7 @@ from terraloom.landscape import grow_landscape
 from terraloom.samples import Sample, SourceFile, samples_to_table
 from terraloom.scorers import agreement, composition, dominant, redundancy
 from terraloom.scoring import score_samples
-from terraloom.settings import BenchmarkSettings, CurateSettings
+from terraloom.settings import BenchmarkSettings, CurateRule, CurateSettings
 from terraloom.tables import Table, plan_shards, write_shard, write_table
 
 HOSTILE = "<script>alert(1)</script>"
@@ -208,6 +208,10 @@ def write_scores(
         "floor_samples": 6,
         "methods": ["tsne", "umap"],
     }  # fmt: skip
+    summary["nearest"] = {
+        "conditional": {"samples": 12, "quartiles": [0.9, 1.234, 1.6]},
+        "unconditional": {"samples": 8, "quartiles": [1.9, 2.5, 3.1]},
+    }
     write_json(folder / "summary.json", summary)
     random = np.random.default_rng(0)
     points = {
@@ -220,7 +224,7 @@ def write_scores(
 
 
 def write_benchmark(project: Path, classes: ClassTable, gain: float = 0.004) -> dict[str, Any]:
-    settings = BenchmarkSettings(draws=300)
+    settings = BenchmarkSettings(draws=300, arms=ARMS, seeds=3, architectures=("unet",))
     skill = {"real": 0.62, "real-strong": 0.63, "synthetic": 0.5, "real+both": 0.63 + gain}
     truth = np.array([500, 0, 300, 700, 60, 40, 200])
     cells = []
@@ -270,7 +274,10 @@ def make_project(project: Path, classes: ClassTable, mark: str = "") -> Path:
     synthetic, labels = make_synthetic(project, classes, mark)
     captions = write_captions(project, real, synthetic, classes, mark)
     write_scores(project, real, synthetic, labels, captions, classes)
-    settings = CurateSettings()
+    # Rules of the fixture's own: the product's defaults may ask for scorers that need a model.
+    settings = CurateSettings(
+        rules=tuple(CurateRule(column=c, min=0.6) for c in ("agreement", "known_share"))
+    )
     scores = Table.open(project / "score" / "scores" / "synthetic")
     curate_samples(synthetic, scores, project / "curate", settings)
     write_benchmark(project, classes)
@@ -299,6 +306,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def hostile_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hostile_table() -> ClassTable:
+    return hostile_classes()
+
+
+@pytest.fixture(scope="session")
+def hostile_project(tmp_path_factory: pytest.TempPathFactory, hostile_table: ClassTable) -> Path:
     """A project whose captions, ids, classes, places, filters and licences hold markup."""
-    return make_project(tmp_path_factory.mktemp("hostile"), hostile_classes(), mark=HOSTILE)
+    return make_project(tmp_path_factory.mktemp("hostile"), hostile_table, mark=HOSTILE)

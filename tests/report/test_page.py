@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from terraloom.classes import preset
+from terraloom.classes import ClassTable, preset
 from terraloom.report.page import write_report
 from terraloom.report.wording import interval, percent, points
 
 HOSTILE = "<script>alert(1)</script>"
-PROVENANCE = {"settings_sha256": "ef" * 32, "device": "CPU", "versions": {"torch": "2.8"}, "seed": 7}
+PROVENANCE = {
+    "settings_sha256": "ef" * 32,
+    "device": "CPU",
+    "versions": {"torch": "2.8"},
+    "seed": 7,
+}
 SECTIONS = (
     "verdict", "data", "pipeline", "synthetic", "composition", "embedding", "captions",
     "published", "provenance",
@@ -42,7 +47,9 @@ class _Text(HTMLParser):
         self.words.append(data)
 
 
-def _write(project: Path, folder: Path, classes=None, title: str = "demo") -> str:  # noqa: ANN001
+def _write(
+    project: Path, folder: Path, classes: ClassTable | None = None, title: str = "demo"
+) -> str:
     table = classes or preset("worldcover7")
     path = write_report(project, folder, title=title, classes=table, provenance=PROVENANCE)
     assert path == folder / "report.html"
@@ -55,11 +62,10 @@ def page(project: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def hostile_page(hostile_project: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    from tests.report.conftest import hostile_classes
-
-    folder = tmp_path_factory.mktemp("report")
-    return _write(hostile_project, folder, hostile_classes(), f'"{HOSTILE}')
+def hostile_page(
+    hostile_project: Path, hostile_table: ClassTable, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    return _write(hostile_project, tmp_path_factory.mktemp("report"), hostile_table, f'"{HOSTILE}')
 
 
 def test_the_page_holds_every_section_and_links_to_it(page: str) -> None:

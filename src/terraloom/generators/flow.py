@@ -27,7 +27,7 @@ from terraloom.learning.batches import Batch
 from terraloom.learning.ema import averaged_copy, update_average
 from terraloom.learning.schedule import rate_factor
 
-TRAINING_RATE: Final = 80.0
+TRAINING_RATE: Final = 65.0
 """Images of 64 pixels per second on two CPU cores at default width, for estimates of time."""
 SAMPLES_FREELY: Final = True
 """Whether unconditional samples are made as well."""
@@ -41,8 +41,10 @@ class Settings(GeneratorSettings):
     patch: Literal[1, 2, 4] = 2
     """Pixels per side that are folded into channels: 2 works at half resolution, about four times
     as fast, for a little fine detail."""
-    widths: tuple[int, ...] = Field(default=(48, 96, 128), min_length=2)
+    widths: tuple[int, ...] = Field(default=(32, 64, 128), min_length=2)
     """Channels per level, finest first; multiples of 8."""
+    batch_size: int = Field(default=8, ge=2)
+    """Images per update; small, since many updates matter more here than smooth gradients."""
     rate: float = Field(default=1e-3, gt=0)
     """AdamW's peak rate."""
     free_share: float = Field(default=0.2, ge=0, lt=1)

@@ -87,6 +87,8 @@ def conditional_gallery(
                 told.append("kept" if verdict["keep"] else f"rejected ({verdict['rule']})")
             lines.append(", ".join(told))
         cards.append(Card(f"mask of {parent[sample_id]}", tuple(pictures), tuple(lines)))
+    if not cards:
+        return None
     notes = (
         f"{_EVENLY} Where other samples were made for the very same mask, by another seed or "
         "generator, they stand beside it.",

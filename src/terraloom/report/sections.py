@@ -237,8 +237,11 @@ def embedding_section(files: ProjectFiles) -> Section:
                     "warning",
                 )
             )
-    if not blocks:
+    else:
         blocks.append(missing("score", "embedding"))
+    nearest = files.scores.get("nearest")
+    if nearest:
+        blocks.append(tables.nearest_table(nearest))
     return Section("embedding", title, tuple(blocks))
 
 

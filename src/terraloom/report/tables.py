@@ -393,6 +393,29 @@ def silhouette_table(summary: Mapping[str, Any]) -> TableView:
     )
 
 
+def nearest_table(summary: Mapping[str, Any]) -> TableView:
+    """How far synthetic images lie from the nearest real train image."""
+    rows = [
+        (
+            name(origin),
+            number(count(entry["samples"])),
+            *(number(f"{value:.2f}") for value in entry["quartiles"]),
+        )
+        for origin, entry in summary.items()
+    ]
+    return TableView(
+        "Distance to the nearest real train image",
+        ("origin", "samples", "lower quartile", "median", "upper quartile"),
+        tuple(rows),
+        (f"{SUMMARY}, nearest",),
+        (
+            "In units of the median distance of real val images, measured in the labeller's "
+            "features: about 1 for real images, near 0 for copies of train images, large for "
+            "images unlike any that was seen.",
+        ),
+    )
+
+
 def redundancy_table(summary: Mapping[str, Any]) -> TableView:
     """Redundancy of this run's captions beside the literature."""
     rows: list[tuple[Cell, ...]] = []
