@@ -6,9 +6,8 @@ images at the same schedule and checks; only rows (and, for "real-strong", augme
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from lightning_fabric import Fabric
@@ -17,7 +16,8 @@ from terraloom.arms import ARMS, Arm
 from terraloom.classes import ClassTable
 from terraloom.dataset.rows import TrainRows, ValRows, stream_rows, train_rows, val_rows
 from terraloom.errors import NothingLeft
-from terraloom.files import append_line, read_json, read_lines, sha256_of_value, write_json
+from terraloom.files import read_json, sha256_of_value, write_json
+from terraloom.ledger import record_look
 from terraloom.progress import console
 from terraloom.seeds import derive_seed, generator_at
 from terraloom.segmenting import Recipe, evaluate, train_segmenter
@@ -32,8 +32,6 @@ from terraloom.verdict import (
     sentence,
     word_of,
 )
-
-LEDGER_NAME: Final = "test-looks.jsonl"
 
 
 @dataclass(frozen=True)
@@ -127,16 +125,6 @@ def run_benchmark(
     return results
 
 
-def looks_at_test(ledger: Path) -> dict[str, int]:
-    """How often test was looked at: recipes and cells in the ledger."""
-    rows = read_lines(ledger)
-    return {
-        "recipes": len({row["recipe_sha256"] for row in rows}),
-        "cells": len({(row["recipe_sha256"], row["cell"]) for row in rows}),
-        "looks": len(rows),
-    }
-
-
 def judge(
     cells: Sequence[Mapping[str, Any]],
     class_names: Sequence[str],
@@ -192,7 +180,7 @@ def judge(
                 }
             )
     first_control = next(arm for arm in arms if ARMS[arm].is_control)
-    matrices = _stack(cells, first_control, scopes[0][1], places)
+    truth = _stack(cells, first_control, scopes[0][1], places)
     return {
         "design": {
             "arms": arms,
@@ -201,12 +189,12 @@ def judge(
             "generator_seeds": 1,
             "images_per_cell": settings.training.images,
             "test_places": len(places),
-            "test_pixels": int(matrices[0].sum()),
+            "test_pixels": int(truth[0].sum()),
             "classes": list(class_names),
             "absent_classes": [
                 name
                 for label, name in enumerate(class_names)
-                if matrices[0].sum(axis=0)[label].sum() == 0
+                if truth[0].sum(axis=0)[label].sum() == 0
             ],
             "draws": settings.draws,
         },
@@ -217,7 +205,7 @@ def judge(
         "sentence": _overall(verdicts, scopes[0][0]),
         "aa": {
             "arm": first_control,
-            "rate": round(false_alarm_rate(matrices, seed=seed), 4),
+            "rate": round(false_alarm_rate(truth, seed=seed), 4),
             "limit": 0.05,
         },
         "cells": [
@@ -286,14 +274,7 @@ def _run_cell(
         train, val, recipe, folder, seed=seed, fabric=fabric, description=description
     )
     # The ledger is written before the look: a look that was cut off still counts.
-    append_line(
-        ledger,
-        {
-            "recipe_sha256": recipe_sha256,
-            "cell": folder.name,
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-    )
+    record_look(ledger, recipe_sha256, folder.name)
     confusion = evaluate(trained, stream_rows(real, "test"))
     result = {
         "arm": arm.name,

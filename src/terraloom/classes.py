@@ -169,7 +169,8 @@ class ClassTable(BaseModel):
 def pack_colours(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """Red, green, blue in the last axis to one number per pixel, 0xRRGGBB."""
     wide = pixels.astype(np.uint32)
-    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+    packed: NDArray[np.uint32] = wide[..., 0] * 65536 + wide[..., 1] * 256 + wide[..., 2]
+    return packed
 
 
 _TREE = ("trees", "woodland", "forest", "tree cover")

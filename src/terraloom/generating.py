@@ -172,18 +172,18 @@ def plan_samples(
         for making in sorted(makes):
             count = round(per_row[making] * len(train))
             random = generator_at(seed, "plan", name, making)
-            picks = np.concatenate(
-                [random.permutation(len(train)) for _ in range(-(-count // len(train)))] or [[]]
-            )[:count].astype(int)
+            # Whole shuffles of the rows, one after another: each mask comes about equally often.
+            rounds = [random.permutation(len(train)) for _ in range(-(-count // len(train)))]
+            picks = [int(pick) for order in rounds for pick in order][:count]
             for index, pick in enumerate(picks):
-                height, width = train[int(pick)].mask.shape
+                height, width = train[pick].mask.shape
                 orders.append(
                     Order(
                         id=f"{name}-{making}-{index:06d}",
                         generator=name,
                         making=making,
                         seed=derive_seed(seed, name, making, index),
-                        parent=int(pick) if making == "conditional" else None,
+                        parent=pick if making == "conditional" else None,
                         top=int(random.integers(height - settings.size + 1)),
                         left=int(random.integers(width - settings.size + 1)),
                     )

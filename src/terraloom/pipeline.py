@@ -352,7 +352,8 @@ def _curate(pipeline: Pipeline, folder: StageFolder) -> dict[str, str]:
 
 
 def _benchmark(pipeline: Pipeline, folder: StageFolder) -> dict[str, str]:
-    from terraloom.benchmarking import LEDGER_NAME, Inputs, run_benchmark
+    from terraloom.benchmarking import Inputs, run_benchmark
+    from terraloom.ledger import LEDGER_NAME
 
     settings = pipeline.settings
     verdicts = pipeline.table("curate", "verdicts").read(["id", "keep"]).to_pylist()

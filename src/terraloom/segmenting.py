@@ -18,6 +18,7 @@ from terraloom.files import append_line, make_folder, read_json, write_json
 from terraloom.learning.batches import draw_batch, image_tensor
 from terraloom.learning.checkpoint import load_weights, save_weights
 from terraloom.learning.confusion import confusion_of, figures_of
+from terraloom.learning.device import placed
 from terraloom.learning.ema import averaged_copy, update_average
 from terraloom.learning.loop import LoopPlan, finish_loop, run_loop
 from terraloom.learning.losses import segmentation_loss
@@ -180,7 +181,7 @@ def load_segmenter(folder: Path, fabric: Fabric) -> TrainedSegmenter:
     )
     network = _build(recipe, tuple(state["mean"]), tuple(state["std"]), 0)
     load_weights(folder / "weights.safetensors", {"segmenter": network})
-    network = network.to(fabric.device, memory_format=torch.channels_last).eval()
+    network = placed(network, fabric).eval()
     return TrainedSegmenter(network, fabric, recipe.num_classes, state["summary"])
 
 
@@ -219,7 +220,7 @@ class _SegmenterTrainee:
         self.val = val
         self.fabric = fabric
         self.folder = folder
-        self.network = network.to(fabric.device, memory_format=torch.channels_last)
+        self.network = placed(network, fabric)
         self.average = averaged_copy(self.network)
         optimizer = AdamW(
             self.network.parameters(),

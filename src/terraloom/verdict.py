@@ -208,14 +208,18 @@ def _weighted(values: Float64Array, weights: Float64Array) -> Float64Array:
     known = ~np.isnan(values)
     total = np.where(known, values * spread, 0.0).sum(axis=1)
     weight = np.where(known, np.broadcast_to(spread, values.shape), 0.0).sum(axis=1)
-    return np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0)
+    mean: Float64Array = np.divide(
+        total, weight, out=np.full(total.shape, np.nan), where=weight > 0
+    )
+    return mean
 
 
 def _nanmean(values: Float64Array) -> Float64Array:
     known = ~np.isnan(values)
     count = known.sum(axis=0)
     total = np.where(known, values, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    mean: Float64Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return mean
 
 
 def _estimate(mean: float, draws: NDArray[np.float64]) -> Estimate:

@@ -40,11 +40,15 @@ def window_grid(
 def scale_to_u8(image: NDArray[np.generic], low: float, high: float) -> ImageU8:
     """Source values to 0 … 255 on one fixed linear scale: rint(255 · clip((v−low)/(high−low)))."""
     unit = (image.astype(np.float32) - low) / (high - low)
-    return np.rint(255.0 * np.clip(unit, 0.0, 1.0)).astype(np.uint8)
+    scaled: ImageU8 = np.rint(255.0 * np.clip(unit, 0.0, 1.0)).astype(np.uint8)
+    return scaled
 
 
 def thumbnail(image: ImageU8) -> Float32Array:
     """Block means of an image, flattened and standardised: for finding near-duplicates.
+
+    Each channel's mean is taken out: what two images share must be their pattern, since the colour
+    of a desert or a forest alone does not make two places one.
 
     Args:
         image: "height width 3".
@@ -58,9 +62,10 @@ def thumbnail(image: ImageU8) -> Float32Array:
     means = cells.reshape(
         THUMBNAIL_SIDE, height // THUMBNAIL_SIDE, THUMBNAIL_SIDE, width // THUMBNAIL_SIDE, 3
     ).mean(axis=(1, 3))
-    flat = means.ravel() - means.mean()
+    flat = (means - means.mean(axis=(0, 1))).ravel()
     length = float(np.linalg.norm(flat))
     # Below one grey level of contrast, noise alone would decide: open water is not a duplicate.
     if length < np.sqrt(flat.size):
         return np.zeros_like(flat)
-    return flat / length
+    unit_length: Float32Array = flat / np.float32(length)
+    return unit_length

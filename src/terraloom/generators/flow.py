@@ -24,6 +24,7 @@ from terraloom.classes import UNKNOWN
 from terraloom.generators._face import DataShape, GeneratorSettings, Making
 from terraloom.generators._layers import label_planes, seeded_normal
 from terraloom.learning.batches import Batch
+from terraloom.learning.device import placed
 from terraloom.learning.ema import averaged_copy, update_average
 from terraloom.learning.schedule import rate_factor
 
@@ -70,8 +71,8 @@ class FlowGenerator:
         # Images are standardised, so that the preconditioning may take unit variance for granted.
         self.mean = fabric.to_device(torch.tensor(shape.mean).reshape(1, 3, 1, 1))
         self.std = fabric.to_device(torch.tensor(shape.std).reshape(1, 3, 1, 1))
-        self.network = _VelocityUNet(settings.widths, settings.patch, shape.num_classes).to(
-            fabric.device, memory_format=torch.channels_last
+        self.network = placed(
+            _VelocityUNet(settings.widths, settings.patch, shape.num_classes), fabric
         )
         self.average = averaged_copy(self.network)
         self._network, self.optimizer = fabric.setup(

@@ -23,6 +23,7 @@ from terraloom.classes import UNKNOWN
 from terraloom.generators._face import DataShape, GeneratorSettings, Making
 from terraloom.generators._layers import label_planes, seeded_normal
 from terraloom.learning.batches import Batch
+from terraloom.learning.device import placed
 from terraloom.learning.ema import averaged_copy, update_average
 
 TRAINING_RATE: Final = 18.0
@@ -60,12 +61,8 @@ class SpadeGenerator:
         # Standardised images: a dark scene would else leave most of tanh's range unused.
         self.mean = fabric.to_device(torch.tensor(shape.mean).reshape(1, 3, 1, 1))
         self.std = fabric.to_device(torch.tensor(shape.std).reshape(1, 3, 1, 1))
-        self.generator = _Painter(settings, shape.num_classes).to(
-            fabric.device, memory_format=torch.channels_last
-        )
-        self.discriminator = _SegmentingJudge(settings.width, shape.num_classes).to(
-            fabric.device, memory_format=torch.channels_last
-        )
+        self.generator = placed(_Painter(settings, shape.num_classes), fabric)
+        self.discriminator = placed(_SegmentingJudge(settings.width, shape.num_classes), fabric)
         self.average = averaged_copy(self.generator)
         self._generator, self.generator_optimizer = fabric.setup(
             self.generator,

@@ -27,9 +27,11 @@ def repair_torchvision() -> None:
     except RuntimeError as error:
         if "torchvision::nms does not exist" not in str(error):
             raise
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library = torch.library.Library(  # type: ignore[no-untyped-call]
+            "torchvision", "FRAGMENT"
+        )
         for signature in _SIGNATURES:
-            library.define(signature)
+            library.define(signature)  # type: ignore[no-untyped-call]
         _kept.append(library)  # the definitions live as long as the library object
         for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
             del sys.modules[name]

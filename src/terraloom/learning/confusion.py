@@ -37,7 +37,10 @@ class Figures:
         present = ~np.isnan(values)
         count = present.sum(axis=-1)
         total = np.where(present, values, 0.0).sum(axis=-1)
-        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        mean: Float64Array = np.divide(
+            total, count, out=np.full(total.shape, np.nan), where=count > 0
+        )
+        return mean
 
 
 def figures_of(confusion: Int64Array | Float64Array) -> Figures:

@@ -26,5 +26,5 @@ def update_average(average: nn.Module, network: nn.Module, decay: float, updates
     effective = min(decay, (1 + updates) / (10 + updates))
     for target, source in zip(average.parameters(), network.parameters(), strict=True):
         target.lerp_(source, 1 - effective)
-    for target, source in zip(average.buffers(), network.buffers(), strict=True):
-        target.copy_(source)
+    for kept, fresh in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(fresh)

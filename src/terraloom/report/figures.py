@@ -8,7 +8,7 @@ import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from matplotlib import style
@@ -23,6 +23,8 @@ from terraloom.types import Float64Array
 _DPI: Final = 150
 _WIDTH: Final = 7.6
 """Inches: 1140 pixels, shown at about two thirds of that."""
+_WORDS_PER_LINE: Final = 85
+"""Letters that fit the width, gaps counted."""
 _STYLE: Final = {
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -270,7 +272,11 @@ def composition(origins: Mapping[str, Mapping[str, Any]], classes: ClassTable) -
                     label + offset, 100 * share, width * 0.94, fill=False, edgecolor="#333333",
                     linewidth=0.8,
                 )  # fmt: skip
-        axes.set_xticks(range(len(classes)), list(classes.names))
+        # Names that would run into each other are turned.
+        longest = max(map(len, classes.names))
+        turned = 25 if longest * len(classes) > _WORDS_PER_LINE else 0
+        side: Literal["right", "center"] = "right" if turned else "center"
+        axes.set_xticks(range(len(classes)), list(classes.names), rotation=turned, ha=side)
         axes.set_ylabel("mean share of known pixels, %")
         axes.grid(axis="x", visible=False)
         handles = [
@@ -318,7 +324,9 @@ def embedding(maps: Mapping[str, Float64Array], origins: Sequence[str]) -> bytes
 
 def class_shares(shares: Mapping[str, Float64Array], classes: ClassTable) -> bytes:
     """Stacked bars: mean class shares of each role of the real data."""
-    with _figure(0.95 + 0.34 * len(shares)) as figure:
+    columns = _columns(classes.names)
+    height = 0.75 + 0.2 * -(-len(classes) // columns) + 0.34 * len(shares)
+    with _figure(height) as figure:
         axes = figure.subplots()
         for place, values in enumerate(shares.values()):
             left = 0.0
@@ -343,7 +351,7 @@ def class_shares(shares: Mapping[str, Float64Array], classes: ClassTable) -> byt
             Patch(facecolor=_colour(classes, label), edgecolor="#999999", label=name)
             for label, name in enumerate(classes.names)
         ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=min(7, len(handles)))
+        figure.legend(handles=handles, loc="outside upper center", ncols=columns)
         return _png(figure)
 
 
@@ -359,6 +367,11 @@ def origin_looks(origin: str, origins: Sequence[str]) -> tuple[str, str, str]:
         return _ORIGIN_LOOKS[origin]
     others = [name for name in origins if name not in _ORIGIN_LOOKS]
     return _OTHER_LOOKS[others.index(origin) % len(_OTHER_LOOKS)]
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Legend columns that fit the figure's width."""
+    return max(1, min(len(names), 8, (_WORDS_PER_LINE + 20) // (7 + max(map(len, names)))))
 
 
 def _colour(classes: ClassTable, label: int) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from terraloom.files import read_json, read_lines
+from terraloom.ledger import LEDGER_NAME
 from terraloom.samples import decode
 from terraloom.tables import MANIFEST, Table
 from terraloom.types import ImageU8, LabelMask
@@ -18,7 +19,6 @@ STAGES: Final = (
     "build", "segment", "generate", "label", "caption", "score", "curate", "benchmark",
 )  # fmt: skip
 """Folders of a project, in the order in which they are made."""
-_LOOKS: Final = "test-looks.jsonl"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class ProjectFiles:
     @cached_property
     def looks(self) -> list[dict[str, Any]]:
         """Every look at test, over all recipes that this project ever locked."""
-        return read_lines(self.folder / _LOOKS)
+        return read_lines(self.folder / LEDGER_NAME)
 
     @property
     def generators(self) -> list[str]:

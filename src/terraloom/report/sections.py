@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from terraloom.classes import ClassTable
+from terraloom.ledger import LEDGER_NAME, count_looks
 from terraloom.report import figures, galleries, tables
 from terraloom.report.reading import STAGES, ProjectFiles, Training
 from terraloom.report.views import (
@@ -362,17 +363,20 @@ def _verdict(results: Mapping[str, Any], files: ProjectFiles, first: str) -> Ver
         if v["sentence"] != results["sentence"]
     )
     rows = next(row for row in results["table"] if row["architecture"] == first)
-    recipes = {look["recipe_sha256"] for look in files.looks}
+    looks = count_looks(files.looks)
     facts = [
         (count(rows["runs"]), "runs per arm"),
         (count(design["test_places"]), "test places"),
         (count(design["test_pixels"]), "test pixels"),
         (count(design["images_per_cell"]), "training images per run"),
-        (count(len(files.looks)), "looks at test"),
-        (count(len(recipes)), "locked recipe" if len(recipes) == 1 else "locked recipes"),
+        (count(looks["looks"]), "looks at test"),
+        (
+            count(looks["recipes"]),
+            "locked recipe" if looks["recipes"] == 1 else "locked recipes",
+        ),
         (f"{percent(results['aa']['rate'])} %", "false alarms, A/A"),
     ]
-    sources = (tables.RESULTS, "test-looks.jsonl", "build/samples")
+    sources = (tables.RESULTS, LEDGER_NAME, "build/samples")
     owners = sorted({str(f["attribution"]) for f in source_files(files) if f["attribution"]})
     data = "; ".join(owners) or "source not stated"
     return VerdictView(results["sentence"], word, arms, data, tuple(facts), sources)
@@ -464,22 +468,20 @@ def _cautions(results: Mapping[str, Any], files: ProjectFiles) -> list[Block]:
             f"In {len(late)} of {plural(len(cells), 'run')} the best val figure came at the last "
             "check: training had not levelled off, so a larger budget may change the order."
         )
-    recipes = {look["recipe_sha256"] for look in files.looks}
-    if len(recipes) > 1:
+    looks = count_looks(files.looks)
+    if looks["recipes"] > 1:
         found.append(
-            f"Test was looked at under {len(recipes)} locked recipes: later ones may have been "
+            f"Test was looked at under {looks['recipes']} locked recipes: later ones may have been "
             "chosen with test in mind."
         )
-    if files.looks and len(files.looks) > len(
-        {(k["recipe_sha256"], k["cell"]) for k in files.looks}
-    ):
+    if looks["looks"] > looks["cells"]:
         found.append("Some cells looked at test more than once (runs that were cut off).")
     if not files.looks:
         found.append("The ledger of looks at test is empty or gone, so nothing vouches for it.")
     if not found:
         return []
     sources = (
-        tables.RESULTS, "test-looks.jsonl", "build/leaks.json", "curate/funnel.json",
+        tables.RESULTS, LEDGER_NAME, "build/leaks.json", "curate/funnel.json",
         tables.SUMMARY,
     )  # fmt: skip
     return [ListView("What weakens it", tuple(found), sources, "warning")]

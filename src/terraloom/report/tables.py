@@ -191,7 +191,10 @@ def splits_table(rows: Sequence[Mapping[str, Any]]) -> TableView:
     for role in ("train", "val", "test"):
         own = [row for row in rows if row["split"] == role]
         places = Counter(row["place"] for row in own)
-        spread = f"{min(places.values())} to {max(places.values())}" if places else ABSENT
+        sizes = sorted(set(places.values()))
+        spread = (
+            ABSENT if not sizes else " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
+        )
         use = {
             "train": "everything that is fitted",
             "val": "early stops and choices of recipe",

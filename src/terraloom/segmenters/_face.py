@@ -36,6 +36,8 @@ class Segmenter(nn.Module):
     """A network with its own normalisation; abstract: members fill `network`."""
 
     network: nn.Module
+    mean: Tensor
+    std: Tensor
     min_crop_size: int
     """Smallest crop that the architecture can be trained on."""
 
