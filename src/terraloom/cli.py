@@ -100,7 +100,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run every stage that is not done; the same command resumes."""
-    from terraloom.pipeline import stage_named
+    from terraloom.stages import stage_named
 
     _check_engine(engine)
     if until is not None:
@@ -111,7 +111,7 @@ def run(
         return
     pipeline.run(until=until)
     if until in (None, "benchmark", "report"):
-        _print_results(pipeline.project.folder, as_json)
+        _print_results(pipeline.context.project.folder, as_json)
 
 
 def _stage_command(name: str, help_text: str) -> None:
@@ -123,11 +123,11 @@ def _stage_command(name: str, help_text: str) -> None:
     ) -> None:
         pipeline = _pipeline(config, out)
         pipeline.run(only=name)
-        record = pipeline.project.stage(name).record() or {}
+        record = pipeline.context.project.stage(name).record() or {}
         if as_json:
             print(json.dumps(record, indent=1))
         else:
-            output.print(f"{name}: {pipeline.path(name)}", soft_wrap=True)
+            output.print(f"{name}: {pipeline.context.path(name)}", soft_wrap=True)
 
 
 _stage_command("build", "Find, cut and split image-mask pairs, and test for leaks.")
@@ -149,7 +149,8 @@ def status(
     """What is done, what is left, and the estimated time."""
     from terraloom.errors import InputError
     from terraloom.files import read_json
-    from terraloom.pipeline import SETTINGS_COPY, Pipeline
+    from terraloom.pipeline import Pipeline
+    from terraloom.stages import SETTINGS_COPY
 
     if (folder / SETTINGS_COPY).exists():
         raw = read_json(folder / SETTINGS_COPY)
@@ -255,13 +256,14 @@ def _check_engine(engine: str) -> None:
 def _print_estimate(pipeline: Any, until: str | None, as_json: bool) -> None:  # noqa: ANN401
     from terraloom.estimates import estimate_run
 
+    context = pipeline.context
     lines = estimate_run(pipeline, until)
     total = sum(line.seconds or 0.0 for line in lines)
     if as_json:
         print(
             json.dumps(
                 {
-                    "project": str(pipeline.project.folder),
+                    "project": str(context.project.folder),
                     "seconds": round(total, 1),
                     "stages": [line.to_json() for line in lines],
                 },
@@ -269,7 +271,7 @@ def _print_estimate(pipeline: Any, until: str | None, as_json: bool) -> None:  #
             )
         )
         return
-    table = RichTable(title=f"{pipeline.settings.project.name} in {pipeline.project.folder}")
+    table = RichTable(title=f"{context.settings.project.name} in {context.project.folder}")
     for name in ("stage", "state", "rows", "work", "time"):
         table.add_column(name, justify="right" if name in ("rows", "time") else "left")
     for line in lines:

@@ -9,8 +9,9 @@ from typing import Final
 
 from terraloom import families
 from terraloom.dataset.patches import window_grid
-from terraloom.pipeline import STAGES, Pipeline, stage_seconds
+from terraloom.pipeline import Pipeline, stage_errors, stage_seconds
 from terraloom.settings import TrainingSettings, member_settings
+from terraloom.stages import STAGES
 from terraloom.tables import MANIFEST, Table
 
 _REFERENCE_SIDE: Final = 64
@@ -28,7 +29,7 @@ class StageEstimate:
 
     stage: str
     state: str
-    """done, goes on, or would run."""
+    """done, goes on, failed, or would run."""
     rows: int
     """Samples that the stage works on; an upper bound before the filters have run."""
     work: str
@@ -42,7 +43,7 @@ class StageEstimate:
 
 def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEstimate]:
     """One estimate per stage, in order; reads headers, writes nothing."""
-    settings = pipeline.settings
+    settings = pipeline.context.settings
     train, real = _row_counts(pipeline)
     size = settings.generate.size
     made, sampling, training = 0, 0.0, 0.0
@@ -96,23 +97,16 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
         ),
         "report": (0, "one page", 15.0),
     }
-    past = stage_seconds(pipeline.project)
+    past = stage_seconds(pipeline.context.project)
+    errors = stage_errors(pipeline.context.project)
     found = []
     for stage in STAGES:
         rows, work, seconds = lines[stage.name]
-        if pipeline.is_done(stage):
-            found.append(StageEstimate(stage.name, "done", rows, work, 0.0))
-        else:
-            started = (pipeline.path(stage.name) / "started.json").exists()
-            found.append(
-                StageEstimate(
-                    stage.name,
-                    "goes on" if started else "would run",
-                    rows,
-                    work,
-                    past.get(stage.name, seconds),
-                )
-            )
+        state = pipeline.state(stage)
+        remaining = 0.0 if state == "done" else past.get(stage.name, seconds)
+        if state != "done" and stage.name in errors:
+            state, work = "failed", errors[stage.name]
+        found.append(StageEstimate(stage.name, state, rows, work, remaining))
         if stage.name == until:
             break
     return found
@@ -120,14 +114,15 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
 
 def _row_counts(pipeline: Pipeline) -> tuple[int, int]:
     """Train rows and all real rows: counted where built, else bounded from the scenes' sizes."""
-    settings = pipeline.settings
-    if (pipeline.path("build", "samples") / MANIFEST).exists():
-        splits = Table.open(pipeline.path("build", "samples")).read(["split"])["split"].to_pylist()
+    settings = pipeline.context.settings
+    built = pipeline.context.path("build", "samples")
+    if (built / MANIFEST).exists():
+        splits = Table.open(built).read(["split"])["split"].to_pylist()
         return splits.count("train"), len(splits)
     cut = settings.cut
     total = sum(
         len(window_grid(height, width, cut.patch_size, cut.stride or cut.patch_size, cut.edge))
-        for height, width in pipeline.source.extents()
+        for height, width in pipeline.context.source.extents()
     )
     kept = (1 - settings.split.test_share) * (1 - settings.split.val_share)
     return round(total * kept), total

@@ -1,5 +1,6 @@
 """Atomic writes and checksums: a reader sees a whole file or none."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from terraloom.errors import OutputError
+from terraloom.errors import OutputError, RunError
 
 _PART_SUFFIX: Final = ".part"
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -22,6 +24,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Raises:
         OutputError: the folder cannot be created or written.
+        RunError: the disk is full.
     """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_PART_SUFFIX}")
@@ -33,6 +36,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except PermissionError as error:
         raise OutputError(
             f"cannot write {path}: {error.strerror}. Choose a folder that you may write to."
+        ) from error
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise RunError(
+            f"cannot write {path}: {error.strerror}. Free some space and run the same command "
+            "again; it goes on where it stopped."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

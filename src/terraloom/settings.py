@@ -91,8 +91,9 @@ class CutSettings(Section):
 class SplitSettings(Section):
     """Which patches train, steer and test."""
 
-    by: Literal["place", "block"] = "place"
-    """place: groups named by the source; block: squares on the ground, with a buffer."""
+    by: Literal["auto", "place", "block"] = "auto"
+    """place: groups named by the source; block: squares on the ground, with a buffer; auto: place
+    where the source names places, else block."""
     roles: dict[str, Literal["train", "val", "test"]] = {}
     """Split names of the source's index to roles, such as {train = "train", dev = "test"}."""
     val_share: float = Field(default=0.15, gt=0, lt=1)
@@ -144,7 +145,8 @@ class SegmentSettings(Section):
     architecture: str = "unet"
     """A member of segmenters; its options stand under [segmenters.<name>]."""
     preset: Literal["small", "paper"] = "small"
-    """small: MobileNetV3 encoder from scratch, for CPUs; paper: the published settings."""
+    """small: MobileNetV3 encoder from scratch, for CPUs; paper: EfficientNet-B7 with ImageNet
+    weights, as published."""
     training: TrainingSettings = TrainingSettings()
     """Budget and recipe."""
 
@@ -367,7 +369,11 @@ def settings_from(
     for family, names in asked.items():
         for name in dict.fromkeys(names):
             member_settings(settings, family, name, origin)
-    settings.classes.class_table()
+    try:
+        settings.classes.class_table()
+    except ValidationError as error:
+        lines = [_explain(problem, ClassTable, "classes") for problem in error.errors()]
+        raise SettingsError(f"{origin}: " + "; ".join(lines)) from error
     from terraloom.arms import check_arms
 
     check_arms(settings.benchmark.arms)

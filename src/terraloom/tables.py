@@ -47,7 +47,12 @@ class Shard:
 
 
 def plan_shards(num_rows: int, rows_per_shard: int = SHARD_ROWS) -> list[Shard]:
-    """Cut `num_rows` into consecutive shards of at most `rows_per_shard` rows."""
+    """Cut `num_rows` into consecutive shards of at most `rows_per_shard` rows.
+
+    No rows make one empty shard, so that the table keeps its columns.
+    """
+    if num_rows == 0:
+        return [Shard(0, 0, 0)]
     return [
         Shard(index, start, min(start + rows_per_shard, num_rows))
         for index, start in enumerate(range(0, num_rows, rows_per_shard))

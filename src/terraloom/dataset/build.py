@@ -73,6 +73,8 @@ def build_dataset(
         {"cut": cut.model_dump(mode="json"), "split": split.model_dump(mode="json"), "seed": seed}
     )
     cutter = _Cutter(source, scenes, classes, cut)
+    if not cutter.plan:
+        check_something_left({}, cut)
     survey = write_table(
         folder / "survey",
         plan_shards(len(cutter.plan), _SURVEY_ROWS),
@@ -149,9 +151,14 @@ class _Cutter:
                 scene.height, scene.width, settings.patch_size, stride, settings.edge
             )
         ]
+        # Scenes in order of their names are not yet ids in order: "a-b-r…" comes before "a-r…".
+        self.plan.sort(key=self._id_of)
 
     def sample_id(self, position: int) -> str:
-        index, window = self.plan[position]
+        return self._id_of(self.plan[position])
+
+    def _id_of(self, entry: tuple[int, Window]) -> str:
+        index, window = entry
         return f"{self.scenes[index].name}-r{window.row:06d}-c{window.column:06d}"
 
     def read(self, position: int) -> Pixels:

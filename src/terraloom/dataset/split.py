@@ -103,8 +103,9 @@ def nearest_distance_m(
 
 
 def _places(candidates: Candidates, settings: SplitSettings) -> tuple[str, ...]:
-    if settings.by == "place":
-        if None in candidates.places:
+    named = None not in candidates.places
+    if settings.by == "place" or (settings.by == "auto" and named):
+        if not named:
             raise InputError(
                 'split.by = "place", but the source names no places; use split.by = "block".'
             )
@@ -200,8 +201,9 @@ def _gaps(candidates: Candidates, one: NDArray[np.intp], two: NDArray[np.intp]) 
     """For each of `one` the smallest gap in metres to any of `two`, edge to edge."""
     from scipy.spatial import cKDTree
 
-    x, y = _metres(candidates.lonlat)
-    points = np.stack([x, y], axis=1)
+    # On the globe, since a plane's metres are wrong away from its middle latitude.
+    lon, lat = np.deg2rad(candidates.lonlat).T
+    points = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
     _, nearest = cKDTree(points[two]).query(points[one])
     gaps = np.empty(len(one))
     for row, (i, j) in enumerate(zip(one, two[nearest], strict=True)):

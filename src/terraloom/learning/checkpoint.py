@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -35,9 +36,10 @@ def load_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
     """Read the state of several networks back; every tensor must fit.
 
     Raises:
-        DamagedTable: a tensor is missing, left over or of another shape; names it.
+        DamagedTable: the file is damaged, or a tensor is missing, left over or of another shape;
+            names it.
     """
-    tensors = load_file(path)
+    tensors = _load_tensors(path)
     for name, module in modules.items():
         prefix = f"{name}/"
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -105,7 +107,7 @@ def load_checkpoint(
     source = folder / str(read_json(folder / _LATEST)["folder"])
     load_weights(source / "weights.safetensors", modules)
     state = read_json(source / "state.json")
-    tensors = load_file(source / "state.safetensors")
+    tensors = _load_tensors(source / "state.safetensors")
     for key, optimizer in optimizers.items():
         restored: dict[int, dict[str, Any]] = {}
         for name, value in tensors.items():
@@ -127,6 +129,15 @@ def discard_checkpoints(folder: Path) -> None:
     (folder / _LATEST).unlink(missing_ok=True)
     for checkpoint in folder.glob("images-*"):
         remove_folder(checkpoint)
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DamagedTable(
+            f"{path} is damaged: {error}. Delete its folder and run the stage again."
+        ) from error
 
 
 def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -105,16 +105,8 @@ def read_onto(
                         resampling=Resampling.nearest if nearest else Resampling.bilinear,
                         init_dest_nodata=False,
                     )
-                    reproject(
-                        np.ones((file.height, file.width), dtype=np.uint8),
-                        covered,
-                        src_transform=file.transform,
-                        src_crs=file.crs,
-                        dst_transform=Affine(*grid.transform),
-                        dst_crs=grid.crs,
-                        resampling=Resampling.nearest,
-                    )
-        except RasterioError as error:
+                    _warp_cover(file, grid, covered)
+        except (RasterioError, IndexError) as error:
             raise InputError(f"{path.name}: {error}. Fetch or write the file again.") from error
         take = empty & (covered > 0)
         out[:, take] = target[:, take]
@@ -124,6 +116,23 @@ def read_onto(
     if out is None:
         raise InputError("no raster file was given to read from")
     return out
+
+
+def covered_part(path: Path, grid: Grid) -> NDArray[np.bool_]:
+    """Which pixels of a grid lie on a file, "height width"; the others `read_onto` fills."""
+    covered = np.zeros((grid.height, grid.width), dtype=np.uint8)
+    try:
+        with rasterio.open(path) as file:
+            window = _aligned_window(file, grid)
+            if window is None:
+                _warp_cover(file, grid, covered)
+            else:
+                top, left = max(-window.row, 0), max(-window.column, 0)
+                bottom, right = file.height - window.row, file.width - window.column
+                covered[top : max(bottom, 0), left : max(right, 0)] = 1
+    except RasterioError as error:
+        raise InputError(f"{path.name}: {error}. Fetch or write the file again.") from error
+    return covered > 0
 
 
 def read_window(path: Path, window: Window, bands: Sequence[int]) -> NDArray[np.generic]:
@@ -151,6 +160,19 @@ def _aligned_window(file: rasterio.DatasetReader, grid: Grid) -> Window | None:
     if abs(column - round(column)) > 0.01 or abs(row - round(row)) > 0.01:
         return None
     return Window(round(row), round(column), grid.height, grid.width)
+
+
+def _warp_cover(file: rasterio.DatasetReader, grid: Grid, covered: NDArray[np.uint8]) -> None:
+    """Set 1 where pixels of the grid lie on the file."""
+    reproject(
+        np.ones((file.height, file.width), dtype=np.uint8),
+        covered,
+        src_transform=file.transform,
+        src_crs=file.crs,
+        dst_transform=Affine(*grid.transform),
+        dst_crs=grid.crs,
+        resampling=Resampling.nearest,
+    )
 
 
 def _copy_aligned(

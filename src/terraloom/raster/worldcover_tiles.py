@@ -48,7 +48,7 @@ class TileName:
 def parse_name(name: str) -> TileName | None:
     """The parts of an official file name, or None for any other name."""
     match = _NAME.fullmatch(name)
-    if match is None:
+    if match is None or int(match["year"]) not in VERSION_OF_YEAR:
         return None
     lat = int(match["lat"][1:]) * (1 if match["lat"][0] == "N" else -1)
     lon = int(match["lon"][1:]) * (1 if match["lon"][0] == "E" else -1)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -84,5 +85,5 @@ def _load_encoder(network: nn.Module, path: Path) -> None:
         raise WeightsUnavailable(f"the encoder weights {path} do not exist.")
     try:
         network.encoder.load_state_dict(load_file(path))  # type: ignore[operator, union-attr]
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise WeightsUnavailable(f"{path} does not fit the encoder: {error}") from error

@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict
 
-from terraloom.classes import ClassTable
+from terraloom.classes import UNKNOWN, ClassTable
 from terraloom.errors import InputError, PairError, SettingsError
 from terraloom.files import sha256_of
 from terraloom.progress import meter
@@ -25,6 +26,7 @@ from terraloom.types import LabelMask
 
 _IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _RASTER_SUFFIXES: Final = (".tif", ".tiff")
+_DEEP_MODES: Final = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _INDEX_COLUMNS: Final = ("id", "place", "split", "date", "image", "mask")
 
 
@@ -40,8 +42,8 @@ class Settings(BaseModel):
     masks: str = "masks"
     """Sub-folder of the masks; a mask bears its image's name, whatever the suffix."""
     index: str | None = None
-    """CSV with id and, where known, place, split, date, image, mask; left out, all pairs are taken
-    and each image is a place of its own."""
+    """CSV with id and, where known, place, split, date, image, mask (paths within folder or the
+    sub-folders); left out, all pairs are taken and each image is a place of its own."""
     mask_style: Literal["codes", "palette", "colours"] = "codes"
     """codes: pixel values are the table's codes (palette indexes too); palette: a palette image
     whose colours are the classes'; colours: RGB in the classes' colours."""
@@ -70,6 +72,9 @@ class PairScene:
     split: str | None
     date: datetime.date | None
     grid: Grid | None = None
+    """Of the image."""
+    mask_is_placed: bool = False
+    """Whether the mask has coordinates of its own; else it lies on the image pixel by pixel."""
 
     @property
     def files(self) -> tuple[SourceFile, ...]:
@@ -77,7 +82,7 @@ class PairScene:
         return tuple(
             SourceFile(
                 path.name,
-                f"{path.parent.name}/{path.name}",
+                _relative(path, self.settings.folder),
                 _checksum(path),
                 self.settings.licence,
                 self.settings.attribution,
@@ -95,6 +100,13 @@ class PairScene:
         return _decoded(self.image_path, "RGB")[_slices(window)]
 
     def _labels(self, window: Window) -> LabelMask:
+        labels = self._known_labels(window)
+        if self.mask_is_placed and self.grid is not None:
+            covered = geotiff.covered_part(self.mask_path, self.grid.part(window))
+            labels[~covered] = UNKNOWN
+        return labels
+
+    def _known_labels(self, window: Window) -> LabelMask:
         stored = self._stored_mask(window)
         if self.settings.mask_style == "codes":
             if stored.ndim != 2:
@@ -102,6 +114,8 @@ class PairScene:
                     f"{self.mask_path.name}: mask_style is codes, but the mask has "
                     f'{stored.shape[-1]} bands. Set mask_style = "colours", or save one band.'
                 )
+            if stored.dtype.kind == "f":
+                stored = _whole_numbers(stored, self.mask_path.name)
             return self.classes.labels_of_codes(stored, source=self.mask_path.name)
         return self.classes.labels_of_colours(stored.astype(np.uint8), source=self.mask_path.name)
 
@@ -109,8 +123,13 @@ class PairScene:
         style = self.settings.mask_style
         if self.mask_path.suffix.lower() in _RASTER_SUFFIXES:
             bands = (1,) if style == "codes" else (1, 2, 3)
-            fill = self.classes.ignore_codes[0] if self.classes.ignore_codes else 0
-            pixels = _read_raster(self.mask_path, self.grid, window, bands, fill=fill)
+            # Any value that the table knows will do where the mask ends: those pixels become 255.
+            fill = 0
+            if style == "codes":
+                codes = [code for c in self.classes.classes for code in c.codes]
+                fill = min((code for code in codes if code >= 0), default=0)
+            grid = self.grid if self.mask_is_placed else None
+            pixels = _read_raster(self.mask_path, grid, window, bands, fill=fill)
             return pixels[..., 0] if style == "codes" else pixels
         if style == "palette":
             with _open_image(self.mask_path) as image:
@@ -149,22 +168,35 @@ class FolderSource:
             PairError: an image has no mask, a mask no image, or their sizes differ.
         """
         settings = self.settings
-        images = _files_by_stem(settings.folder / settings.images, "images")
-        masks = _files_by_stem(settings.folder / settings.masks, "masks")
+        listed = settings.index is not None
+        images = _files_by_stem(settings.folder / settings.images, "images", listed)
+        masks = _files_by_stem(settings.folder / settings.masks, "masks", listed)
         entries = self._index_entries(images, masks)
         scenes: list[Scene] = []
         for entry in entries:
-            image = images.get(Path(entry["image"] or entry["id"]).stem)
-            mask = masks.get(Path(entry["mask"] or entry["id"]).stem)
+            image = self._find(entry["image"], entry["id"], settings.images, images)
+            mask = self._find(entry["mask"], entry["id"], settings.masks, masks)
             if image is None or mask is None:
                 kind, other = ("image", "mask") if image is None else ("mask", "image")
                 where = settings.folder / (settings.images if image is None else settings.masks)
                 raise PairError(
                     f"{entry['id']}: {other} without {kind}; looked for "
-                    f"{entry['id']}.* in {where}. Add the file, or leave the id out of the index."
+                    f"{entry[kind] or entry['id'] + '.*'} in {where}. Add the file, or leave the "
+                    "id out of the index."
                 )
             scenes.append(self._scene(entry, image, mask))
         return scenes
+
+    def _find(self, named: str, stem: str, sub_folder: str, found: dict[str, Path]) -> Path | None:
+        """The file that the index names, by path or by name with any suffix; else by its id."""
+        if not named:
+            return found.get(stem) or found.get(Path(stem).stem)
+        relative = Path(named)
+        if not relative.is_absolute() and ".." not in relative.parts:  # an index leads nowhere else
+            for base in (self.settings.folder, self.settings.folder / sub_folder):
+                if (base / relative).is_file():
+                    return base / relative
+        return found.get(named) or found.get(Path(named).stem)
 
     def inputs(self, folder: Path) -> dict[str, str]:
         """SHA-256 of every image and mask."""
@@ -226,7 +258,8 @@ class FolderSource:
             place=entry["place"] or (None if grid is not None else entry["id"]),
             split=entry["split"] or None,
             date=day,
-            grid=grid if grid is not None and mask_grid is not None else None,
+            grid=grid,
+            mask_is_placed=grid is not None and mask_grid is not None,
         )
 
 
@@ -235,7 +268,8 @@ def build(settings: Settings, classes: ClassTable, seed: int) -> Source:
     return FolderSource(settings, classes)
 
 
-def _files_by_stem(folder: Path, what: str) -> dict[str, Path]:
+def _files_by_stem(folder: Path, what: str, listed: bool) -> dict[str, Path]:
+    """Files directly in a folder; none is an error unless an index may list deeper ones."""
     if not folder.is_dir():
         raise InputError(
             f"[sources.folder] the folder of {what} {folder} does not exist. "
@@ -250,7 +284,7 @@ def _files_by_stem(folder: Path, what: str) -> dict[str, Path]:
                 f"{path.name} and {found[path.stem].name} in {folder} share one name; keep one."
             )
         found[path.stem] = path
-    if not found:
+    if not found and not listed:
         raise InputError(f"{folder} holds no {what} ({', '.join(_IMAGE_SUFFIXES)}).")
     return found
 
@@ -258,18 +292,28 @@ def _files_by_stem(folder: Path, what: str) -> dict[str, Path]:
 def _read_index(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise InputError(f"[sources.folder] index {path} does not exist.")
-    with open(path, newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle)
-        columns: Sequence[str] = reader.fieldnames or ()
-        if "id" not in columns:
-            raise InputError(
-                f"{path.name} has columns {', '.join(columns) or 'none'}; a column 'id' is needed."
-            )
-        rows = [{key: (row.get(key) or "").strip() for key in _INDEX_COLUMNS} for row in reader]
-    ids = [row["id"] for row in rows]
-    twice = sorted({name for name in ids if ids.count(name) > 1})
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as handle:
+            reader = csv.DictReader(handle)
+            columns: Sequence[str] = reader.fieldnames or ()
+            rows = [{key: (row.get(key) or "").strip() for key in _INDEX_COLUMNS} for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path.name} is not a CSV file in UTF-8: {error}.") from error
+    if "id" not in columns:
+        raise InputError(
+            f"{path.name} has columns {', '.join(columns) or 'none'}; a column 'id' is needed."
+        )
+    counts = Counter(row["id"] for row in rows)
+    twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
         raise InputError(f"{path.name} lists id {twice[0]!r} more than once.")
+    # Ids name files of exports: one that climbs out of its folder must not get so far.
+    strange = [name for name in counts if name in ("", ".", "..") or set(name) & set("/\\\0")]
+    if strange:
+        raise InputError(
+            f"{path.name} lists id {strange[0]!r}; an id is a plain name without slashes. Write "
+            "paths in the columns image and mask."
+        )
     return sorted(rows, key=lambda row: row["id"])
 
 
@@ -279,6 +323,22 @@ def _shape_of(path: Path) -> tuple[int, int, Grid | None]:
         return info.height, info.width, info.grid
     with _open_image(path) as image:
         return image.height, image.width, None
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """A file's path below the settings' folder, as written to tables."""
+    inside = path.is_relative_to(folder)
+    return path.relative_to(folder).as_posix() if inside else f"{path.parent.name}/{path.name}"
+
+
+def _whole_numbers(pixels: NDArray[Any], name: str) -> NDArray[np.int64]:
+    """Codes stored as floating-point numbers, which some tools do."""
+    if not np.isfinite(pixels).all() or (pixels != np.rint(pixels)).any():
+        raise PairError(
+            f"{name}: the mask holds numbers that are not whole, so they are no codes. Save the "
+            "codes as integers, with a code of its own for no data."
+        )
+    return pixels.astype(np.int64)
 
 
 def _slices(window: Window) -> tuple[slice, slice]:
@@ -304,7 +364,17 @@ def _read_raster(
 def _decoded(path: Path, mode: str | None) -> NDArray[np.uint8]:
     """Pixels of a whole image file; a few stay in memory, as windows of one file follow in turn."""
     with _open_image(path) as image:
-        return np.asarray(image.convert(mode) if mode else image)
+        if mode == "RGB" and image.mode in _DEEP_MODES:
+            raise PairError(
+                f"{path.name} has more than 8 bits per pixel, which would be cut off at 255. "
+                "Save it as GeoTIFF and set value_range, or as 8-bit RGB."
+            )
+        try:
+            return np.asarray(image.convert(mode) if mode else image)
+        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on torn files
+            raise PairError(
+                f"{path.name} cannot be read to its end: {error}. Fetch or write it again."
+            ) from error
 
 
 @cache

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from terraloom.classes import PRESETS, ClassTable
-from terraloom.files import write_json
+from terraloom.errors import OutputError, SettingsError
+from terraloom.files import read_json, write_json
 from terraloom.landscape import grow_landscape
 from terraloom.progress import meter
 from terraloom.raster import geotiff
@@ -26,6 +27,7 @@ from terraloom.sources._face import Scene, Source
 
 _BANDS: Final = ("red", "green", "blue", "nir")
 _MAX_DN: Final = 65535
+_RECORD: Final = "world.json"
 ATTRIBUTION: Final = "procedural landscape by terraloom, no observation of the Earth"
 
 
@@ -34,9 +36,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    height: int = Field(default=1024, ge=64)
+    height: int = Field(default=2048, ge=64)
     """Pixels of 10 m from north to south."""
-    width: int = Field(default=1024, ge=64)
+    width: int = Field(default=2048, ge=64)
     """Pixels of 10 m from west to east."""
     year: int = 2021
     """2020 or 2021: decides the official names."""
@@ -100,10 +102,12 @@ def write_world(folder: Path, settings: Settings, seed: int) -> list[Path]:
 
     Returns:
         The tiles in a fixed order.
+
+    Raises:
+        SettingsError: no official map has that year.
+        OutputError: the folder holds a landscape of other settings or another seed.
     """
     if settings.year not in VERSION_OF_YEAR:
-        from terraloom.errors import SettingsError
-
         raise SettingsError(
             f"[sources.world] year = {settings.year} has no official map; "
             f"use one of {', '.join(map(str, VERSION_OF_YEAR))}."
@@ -124,6 +128,13 @@ def write_world(folder: Path, settings: Settings, seed: int) -> list[Path]:
                     product,
                 )
                 jobs.append((name, top, left, top - south, right - left))
+    record = {"seed": seed, **settings.model_dump(mode="json", exclude={"seed"})}
+    if (folder / _RECORD).exists() and read_json(folder / _RECORD) != record:
+        raise OutputError(
+            f"{folder} holds another landscape (see its {_RECORD}); choose a new folder, or give "
+            "the seed, size, place, year and season that it was made with."
+        )
+    write_json(folder / _RECORD, record)
     paths = []
     with meter("growing the landscape", len(jobs), "tiles") as progress:
         for name, top, left, height, width in jobs:
@@ -132,10 +143,6 @@ def write_world(folder: Path, settings: Settings, seed: int) -> list[Path]:
             if not path.exists():
                 _write_tile(path, name.product, top, left, height, width, settings, seed)
             progress.advance()
-    write_json(
-        folder / "world.json",
-        {"seed": seed, **settings.model_dump(mode="json", exclude={"seed"})},
-    )
     return paths
 
 

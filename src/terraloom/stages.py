@@ -1,0 +1,388 @@
+"""The stages: what each is called, reads, is decided by, and does."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from terraloom import families
+from terraloom.classes import ClassTable
+from terraloom.errors import InputError
+from terraloom.files import sha256_of, sha256_of_value
+from terraloom.progress import console
+from terraloom.runs import Project, StageFolder, library_versions
+from terraloom.seeds import derive_seed
+from terraloom.settings import Settings, member_settings
+from terraloom.tables import Table
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from terraloom.sources._face import Source
+
+SETTINGS_COPY: Final = "settings.json"
+"""The validated settings of the last run, in the project folder."""
+
+
+class Context:
+    """What a stage works with: settings, project folder, and the device when it needs one."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.project = Project(folder)
+        self.seed = settings.project.seed
+        self.classes: ClassTable = settings.classes.class_table()
+
+    @cached_property
+    def fabric(self) -> "Fabric":
+        """The device; importing torch waits until a stage needs it."""
+        from terraloom.learning.device import make_fabric
+
+        return make_fabric(self.settings.project.threads)
+
+    @cached_property
+    def source(self) -> "Source":
+        """The source in use."""
+        name = self.settings.source_name
+        module = families.member("sources", name)
+        source: Source = module.build(
+            member_settings(self.settings, "sources", name),
+            self.classes,
+            derive_seed(self.seed, "source"),
+        )
+        return source
+
+    def path(self, stage: str, *parts: str) -> Path:
+        """A path in a stage's folder."""
+        return self.project.folder.joinpath(stage, *parts)
+
+    def table(self, stage: str, *parts: str) -> Table:
+        """A finished table of a stage."""
+        return Table.open(self.path(stage, *parts))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the context."""
+
+    name: str
+    does: str
+    needs: tuple[str, ...]
+    """Stages whose outputs it reads."""
+    sections: tuple[str, ...]
+    """Tables of the settings that decide its output."""
+    run: Callable[[Context, StageFolder], dict[str, str]]
+    """Does the work; returns a checksum per output that later stages read."""
+
+    def settings_of(self, context: Context) -> dict[str, Any]:
+        """The settings that decide the stage's output, validated options of members included."""
+        settings = context.settings
+        chosen: dict[str, Any] = {"seed": context.seed}
+        for section in self.sections:
+            value = getattr(settings, section)
+            chosen[section] = (
+                value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+            )
+        for family, names in _members_of(self.name, settings).items():
+            chosen[family] = {
+                name: member_settings(settings, family, name).model_dump(mode="json")
+                for name in names
+            }
+        return chosen
+
+
+def stages_before(name: str) -> list[str]:
+    """Names of the stages that come before one."""
+    names = [stage.name for stage in STAGES]
+    return names[: names.index(name)]
+
+
+def _members_of(stage: str, settings: Settings) -> Mapping[str, Sequence[str]]:
+    """The members of families that a stage uses."""
+    return {
+        "build": {"sources": [settings.source_name]},
+        "segment": {"segmenters": [settings.segment.architecture]},
+        "generate": {"generators": sorted(settings.generators)},
+        "caption": {"captioners": [settings.caption.captioner]},
+        "score": {"scorers": list(settings.score.scorers)},
+        "benchmark": {"segmenters": list(settings.benchmark.architectures)},
+    }.get(stage, {})
+
+
+def _build(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.dataset.build import build_dataset
+
+    made = build_dataset(
+        context.source,
+        context.classes,
+        folder.path,
+        cut=context.settings.cut,
+        split=context.settings.split,
+        seed=derive_seed(context.seed, "split"),
+    )
+    rows = made.leaks.rows
+    console.print(
+        f"  {made.samples.num_rows} of {made.candidates} patches: {rows['train']} train, "
+        f"{rows['val']} val, {rows['test']} test; "
+        + ", ".join(f"{count} {reason}" for reason, count in made.funnel.items()),
+        soft_wrap=True,
+    )
+    return {"samples": made.samples.sha256}
+
+
+def _segment(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.dataset.rows import train_rows, val_rows
+    from terraloom.segmenting import Recipe, train_segmenter
+
+    settings = context.settings
+    real = context.table("build", "samples")
+    trained = train_segmenter(
+        train_rows(real),
+        val_rows(real),
+        Recipe(
+            settings.segment.architecture,
+            settings.options("segmenters", settings.segment.architecture),
+            settings.segment.preset,
+            len(context.classes),
+            settings.segment.training,
+        ),
+        folder.path / "labeller",
+        seed=derive_seed(context.seed, "labeller"),
+        fabric=context.fabric,
+        description="training the labeller",
+    )
+    console.print(f"  best macro F1 on val: {100 * trained.summary['best_val_f1']:.1f} %")
+    return {"labeller": sha256_of(folder.path / "labeller" / "weights.safetensors")}
+
+
+def _generate(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.dataset.rows import train_rows, val_rows
+    from terraloom.generating import synthesize, train_generator
+    from terraloom.segmenting import load_segmenter
+
+    settings = context.settings
+    real = context.table("build", "samples")
+    train, val = train_rows(real), val_rows(real)
+    labeller = load_segmenter(context.path("segment", "labeller"), context.fabric)
+    trained = {
+        name: train_generator(
+            name,
+            settings.options("generators", name),
+            train,
+            val,
+            folder.path / "models" / name,
+            classes=context.classes,
+            size=settings.generate.size,
+            labeller=labeller,
+            seed=derive_seed(context.seed, "generator", name),
+            fabric=context.fabric,
+        )
+        for name in sorted(settings.generators)
+    }
+    samples = synthesize(
+        trained,
+        train,
+        folder.path / "samples",
+        classes=context.classes,
+        settings=settings.generate,
+        seed=derive_seed(context.seed, "samples"),
+    )
+    return {"samples": samples.sha256}
+
+
+def _label(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.labelling import label_samples
+    from terraloom.segmenting import load_segmenter
+
+    labeller = context.path("segment", "labeller")
+    samples, labels = label_samples(
+        context.table("generate", "samples"),
+        load_segmenter(labeller, context.fabric),
+        folder.path,
+        classes=context.classes,
+        settings=context.settings.label,
+        labeller_sha256=sha256_of(labeller / "weights.safetensors"),
+    )
+    return {"samples": samples.sha256, "labels": labels.sha256}
+
+
+def _caption(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.captioning import caption_samples
+
+    name = context.settings.caption.captioner
+    options = member_settings(context.settings, "captioners", name)
+    captioner = families.member("captioners", name).build(
+        options, context.classes, derive_seed(context.seed, "captions")
+    )
+    digest = sha256_of_value({name: options.model_dump(mode="json")})
+    outputs = {}
+    for kind, samples in _samples_by_kind(context).items():
+        table = caption_samples(
+            samples,
+            captioner,
+            folder.path / kind,
+            settings_sha256=digest,
+            description=f"captioning {kind} samples",
+        )
+        outputs[kind] = table.sha256
+    return outputs
+
+
+def _score(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.scoring import score_samples
+    from terraloom.segmenting import load_segmenter
+
+    seed = derive_seed(context.seed, "scores")
+    scorers = {
+        name: families.member("scorers", name).build(
+            member_settings(context.settings, "scorers", name), context.classes, seed
+        )
+        for name in context.settings.score.scorers
+    }
+    kinds = _samples_by_kind(context)
+    score_samples(
+        kinds["real"],
+        kinds["synthetic"],
+        context.table("label", "labels"),
+        {kind: context.table("caption", kind) for kind in kinds},
+        scorers,
+        folder.path,
+        classes=context.classes,
+        segmenter=lambda: load_segmenter(context.path("segment", "labeller"), context.fabric),
+        settings_sha256=sha256_of_value(list(scorers)),
+        seed=seed,
+    )
+    return {
+        "scores": Table.open(folder.path / "scores" / "synthetic").sha256,
+        "summary": sha256_of(folder.path / "summary.json"),
+    }
+
+
+def _curate(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.curation import curate_samples
+
+    verdicts, funnel = curate_samples(
+        context.table("label", "samples"),
+        context.table("score", "scores", "synthetic"),
+        folder.path,
+        context.settings.curate,
+    )
+    for origin, entry in funnel.items():
+        console.print(f"  {origin}: {entry['kept']} of {entry['made']} kept")
+    return {"verdicts": verdicts.sha256}
+
+
+def _benchmark(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.benchmarking import Inputs, run_benchmark
+    from terraloom.ledger import LEDGER_NAME
+
+    settings = context.settings
+    verdicts = context.table("curate", "verdicts").read(["id", "keep"]).to_pylist()
+    run_benchmark(
+        Inputs(
+            context.table("build", "samples"),
+            context.table("label", "samples"),
+            frozenset(row["id"] for row in verdicts if row["keep"]),
+        ),
+        folder.path,
+        classes=context.classes,
+        settings=settings.benchmark,
+        options={
+            name: settings.options("segmenters", name) for name in settings.benchmark.architectures
+        },
+        ledger=context.project.folder / LEDGER_NAME,
+        seed=derive_seed(context.seed, "benchmark"),
+        fabric=context.fabric,
+    )
+    return {"results": sha256_of(folder.path / "results.json")}
+
+
+def _report(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.learning.device import describe_device
+    from terraloom.report.page import write_report
+
+    path = write_report(
+        context.project.folder,
+        folder.path,
+        title=context.settings.project.name,
+        classes=context.classes,
+        provenance={
+            "settings_sha256": sha256_of(context.project.folder / SETTINGS_COPY),
+            "seed": context.seed,
+            "device": describe_device(context.fabric),
+            "versions": library_versions(),
+        },
+    )
+    return {"report": sha256_of(path)}
+
+
+def _samples_by_kind(context: Context) -> dict[str, Table]:
+    return {
+        "real": context.table("build", "samples"),
+        "synthetic": context.table("label", "samples"),
+    }
+
+
+STAGES: Final = (
+    Stage(
+        "build",
+        "pairs are found, cut, split and tested for leaks",
+        (),
+        ("classes", "cut", "split"),
+        _build,
+    ),
+    Stage(
+        "segment", "a segmenter is trained on real train rows", ("build",), ("segment",), _segment
+    ),
+    Stage(
+        "generate",
+        "generators are trained on real train rows and make samples",
+        ("build", "segment"),
+        ("generate",),
+        _generate,
+    ),
+    Stage("label", "synthetic images get their masks", ("segment", "generate"), ("label",), _label),
+    Stage("caption", "every sample gets its captions", ("build", "label"), ("caption",), _caption),
+    Stage(
+        "score",
+        "samples, captions and corpus are measured",
+        ("build", "segment", "label", "caption"),
+        ("score",),
+        _score,
+    ),
+    Stage(
+        "curate",
+        "synthetic samples are kept or rejected, with the reason",
+        ("label", "score"),
+        ("curate",),
+        _curate,
+    ),
+    Stage(
+        "benchmark",
+        "arms are trained at equal budgets and tested on real rows",
+        ("build", "label", "curate"),
+        ("benchmark",),
+        _benchmark,
+    ),
+    Stage(
+        "report",
+        "one page is written",
+        ("build", "segment", "generate", "label", "caption", "score", "curate", "benchmark"),
+        ("project",),
+        _report,
+    ),
+)
+"""In order; each reads from those that it names only."""
+
+
+def stage_named(name: str) -> Stage:
+    """One stage by name.
+
+    Raises:
+        InputError: there is no such stage; lists those there are.
+    """
+    for stage in STAGES:
+        if stage.name == name:
+            return stage
+    raise InputError(f"there is no stage {name!r}; there are: {', '.join(s.name for s in STAGES)}.")
