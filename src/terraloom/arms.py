@@ -39,6 +39,16 @@ ARMS: Final = {
 }
 
 
+RECORDED: Final = "recorded:"
+"""Prefix of a control that an earlier recipe of the project left behind."""
+
+
+def is_control(name: str) -> bool:
+    """Whether an arm of that name sees real rows only; recorded controls included."""
+    arm = ARMS.get(name.removeprefix(RECORDED))
+    return arm is not None and arm.is_control
+
+
 def check_arms(names: tuple[str, ...]) -> None:
     """Make sure that every arm exists and that a control is among them.
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from lightning_fabric import Fabric
 
-from terraloom.arms import ARMS, Arm
+from terraloom.arms import ARMS, RECORDED, Arm, is_control
 from terraloom.classes import ClassTable
+from terraloom.controls import record_controls, strongest_recorded
 from terraloom.dataset.rows import TrainRows, ValRows, stream_rows, train_rows, val_rows
 from terraloom.errors import NothingLeft
 from terraloom.files import read_json, sha256_of_value, write_json
@@ -52,6 +53,7 @@ def run_benchmark(
     settings: BenchmarkSettings,
     options: Mapping[str, Mapping[str, Any]],
     ledger: Path,
+    controls: Path,
     seed: int,
     fabric: Fabric,
 ) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def run_benchmark(
         settings: arms, architectures, seeds, budget.
         options: of segmenters by name.
         ledger: file that every look at test is appended to; outlives the stage's folder.
+        controls: folder of the project's recorded controls; outlives the stage's folder too.
         seed: all cell seeds are derived from it.
         fabric: device.
 
@@ -117,7 +120,16 @@ def run_benchmark(
                         description=f"{number} {name} {architecture} seed {index}",
                     )
                 )
-    results = judge(cells, classes.names, settings, seed)
+    setting = {
+        "real": inputs.real.sha256,
+        "images": settings.training.images,
+        "crop_size": settings.training.crop_size,
+    }
+    recorded = strongest_recorded(controls, cells, setting, recipe_sha256)
+    if recorded:
+        console.print(f"a stronger control of an earlier recipe counts: {recorded[0]['arm']}")
+    record_controls(controls, cells, setting, recipe_sha256)
+    results = judge([*cells, *recorded], classes.names, settings, seed)
     results["recipe_sha256"] = recipe_sha256
     results["missing_arms"] = missing
     results["rows"] = {name: len(train) for name, train in rows.items()}
@@ -134,12 +146,14 @@ def judge(
     """Tables, paired differences and verdicts of finished cells.
 
     Args:
-        cells: as `_run_cell` returns them, with a confusion matrix per test place.
+        cells: as `_run_cell` returns them, with a confusion matrix per test place; recorded
+            controls under their own arm name.
         class_names: in label order.
         settings: arms and draws.
         seed: of the bootstrap.
     """
     arms = [name for name in settings.arms if any(cell["arm"] == name for cell in cells)]
+    arms += sorted({cell["arm"] for cell in cells if cell["arm"].startswith(RECORDED)})
     places = sorted(cells[0]["confusion"])
     scopes = [("all", tuple(settings.architectures))] if len(settings.architectures) > 1 else []
     scopes += [(name, (name,)) for name in settings.architectures]
@@ -147,11 +161,11 @@ def judge(
     for scope, architectures in scopes:
         matrices = {arm: _stack(cells, arm, architectures, places) for arm in arms}
         bootstrap = Bootstrap(matrices, draws=settings.draws, seed=seed)
-        controls = [arm for arm in arms if ARMS[arm].is_control]
+        controls = [arm for arm in arms if is_control(arm)]
         for arm in arms:
             table.append(_table_row(bootstrap, arm, scope, class_names))
         for arm in arms:
-            if ARMS[arm].is_control:
+            if is_control(arm):
                 continue
             against = {c: bootstrap.difference(arm, c, "f1") for c in controls}
             for control in controls:
@@ -179,7 +193,7 @@ def judge(
                     "sentence": sentence(arm, word, against),
                 }
             )
-    first_control = next(arm for arm in arms if ARMS[arm].is_control)
+    first_control = next(arm for arm in arms if is_control(arm))
     truth = _stack(cells, first_control, scopes[0][1], places)
     return {
         "design": {
@@ -241,7 +255,7 @@ def _rows_by_arm(inputs: Inputs, arms: Sequence[str], seed: int) -> dict[str, Tr
         for part in parts[1:]:
             joined = joined + part
         rows[name] = joined
-    if not any(ARMS[name].is_control for name in rows):
+    if not any(is_control(name) for name in rows):
         raise NothingLeft("the benchmark has no control arm left.")
     return rows
 

@@ -45,7 +45,7 @@ class Pipeline:
                     break
 
     def state(self, stage: Stage) -> str:
-        """ "done", "goes on" or "would run", with settings and inputs as they are now."""
+        """What a run would find: "done", "goes on" or "would run"."""
         try:
             key, _, _ = self._key(stage)
         except StageMissing:

@@ -275,6 +275,7 @@ def _curate(context: Context, folder: StageFolder) -> dict[str, str]:
 
 def _benchmark(context: Context, folder: StageFolder) -> dict[str, str]:
     from terraloom.benchmarking import Inputs, run_benchmark
+    from terraloom.controls import FOLDER_NAME
     from terraloom.ledger import LEDGER_NAME
 
     settings = context.settings
@@ -292,6 +293,7 @@ def _benchmark(context: Context, folder: StageFolder) -> dict[str, str]:
             name: settings.options("segmenters", name) for name in settings.benchmark.architectures
         },
         ledger=context.project.folder / LEDGER_NAME,
+        controls=context.project.folder / FOLDER_NAME,
         seed=derive_seed(context.seed, "benchmark"),
         fabric=context.fabric,
     )

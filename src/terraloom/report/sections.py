@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow.parquet as pq
 
+from terraloom.arms import is_control
 from terraloom.classes import ClassTable
 from terraloom.ledger import LEDGER_NAME, count_looks
 from terraloom.report import figures, galleries, tables
@@ -412,7 +413,7 @@ def _design(results: Mapping[str, Any]) -> list[str]:
     controls = {
         row["arm"]: row["f1"]["mean"]
         for row in results["table"]
-        if row["architecture"] == first and tables.is_control(row["arm"])
+        if row["architecture"] == first and is_control(row["arm"])
     }
     if len(controls) > 1:
         best = max(controls, key=lambda arm: controls[arm])

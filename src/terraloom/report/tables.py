@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from terraloom.arms import ARMS
+from terraloom.arms import is_control
 from terraloom.report import published
 from terraloom.report.views import Cell, TableView
 from terraloom.report.wording import (
@@ -31,11 +31,6 @@ def name(text: str, detail: str = "") -> Cell:
 def number(text: str, detail: str = "") -> Cell:
     """A cell with a figure, set to the right."""
     return Cell(text, detail, "number")
-
-
-def is_control(arm: str) -> bool:
-    """Whether an arm sees real rows only; an arm that this version does not know does not."""
-    return arm in ARMS and ARMS[arm].is_control
 
 
 def arms_table(results: Mapping[str, Any], scope: str) -> TableView:

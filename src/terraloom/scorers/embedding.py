@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from terraloom.classes import ClassTable
 from terraloom.dataset.rows import stream_rows
@@ -138,7 +139,9 @@ def _maps(features: Float32Array, methods: Sequence[Method], seed: int) -> dict[
     if "tsne" in methods:
         perplexity = min(30.0, (len(reduced) - 1) / 3)
         tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed % 2**32)
-        points["tsne"] = tsne.fit_transform(reduced).astype(np.float32)
+        # One thread: sums of several come in any order, and t-SNE magnifies the last digit.
+        with threadpool_limits(1):
+            points["tsne"] = tsne.fit_transform(reduced).astype(np.float32)
     if "umap" in methods:
         import warnings
 

@@ -14,7 +14,7 @@ from terraloom.errors import PairError
 from terraloom.files import sha256_of
 from terraloom.raster import geotiff
 from terraloom.raster.grid import Grid, Window
-from terraloom.raster.worldcover_tiles import LICENCE, TileName, TileSet, find_tiles
+from terraloom.raster.worldcover_tiles import TileName, TileSet, find_tiles
 from terraloom.samples import SourceFile
 from terraloom.sources._face import Pixels
 
@@ -35,6 +35,7 @@ class MosaicScene:
     maps: tuple[tuple[Path, Grid], ...]
     classes: ClassTable
     year: int
+    licence: str
     attribution: str
     place: str | None = None
     split: str | None = None
@@ -63,13 +64,15 @@ class MosaicScene:
             codes = geotiff.read_onto(maps, grid, bands=(1,), fill=0)[0].astype(np.uint8)
         labels = self.classes.labels_of_codes(codes, source=maps[0].name if maps else self.name)
         files = tuple(
-            SourceFile(path.name, path.name, _checksum(path), LICENCE, self.attribution)
+            SourceFile(path.name, path.name, _checksum(path), self.licence, self.attribution)
             for path in [*images, *maps]
         )
         return Pixels(np.moveaxis(image, 0, -1), labels, files)
 
 
-def mosaic_scenes(folder: Path, classes: ClassTable, attribution: str) -> list[MosaicScene]:
+def mosaic_scenes(
+    folder: Path, classes: ClassTable, *, licence: str, attribution: str
+) -> list[MosaicScene]:
     """Scenes of all officially named tiles in a folder; touching composites share one.
 
     Raises:
@@ -95,6 +98,7 @@ def mosaic_scenes(folder: Path, classes: ClassTable, attribution: str) -> list[M
                 maps=tuple(maps.items()),
                 classes=classes,
                 year=first.year,
+                licence=licence,
                 attribution=attribution,
             )
         )

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from terraloom.classes import ClassTable
 from terraloom.errors import InputError
+from terraloom.raster.worldcover_tiles import LICENCE
 from terraloom.sources import _tiles
 from terraloom.sources._face import Scene, Source
 
@@ -37,7 +38,11 @@ class TilesSource:
     def scenes(self, folder: Path) -> list[Scene]:
         """One scene per group of touching composites."""
         attribution = "© ESA WorldCover project / Contains modified Copernicus Sentinel data"
-        return [*_tiles.mosaic_scenes(self.settings.folder, self.classes, attribution)]
+        return [
+            *_tiles.mosaic_scenes(
+                self.settings.folder, self.classes, licence=LICENCE, attribution=attribution
+            )
+        ]
 
     def inputs(self, folder: Path) -> dict[str, str]:
         """SHA-256 of every tile."""

@@ -28,6 +28,8 @@ from terraloom.sources._face import Scene, Source
 _BANDS: Final = ("red", "green", "blue", "nir")
 _MAX_DN: Final = 65535
 _RECORD: Final = "world.json"
+LICENCE: Final = "CC0-1.0"
+"""Of the procedural tiles: they are nobody's observation."""
 ATTRIBUTION: Final = "procedural landscape by terraloom, no observation of the Earth"
 
 
@@ -69,7 +71,11 @@ class WorldSource:
 
     def scenes(self, folder: Path) -> list[Scene]:
         """The whole landscape as one scene across all tiles."""
-        return [*_tiles.mosaic_scenes(folder / "tiles", self.classes, ATTRIBUTION)]
+        return [
+            *_tiles.mosaic_scenes(
+                folder / "tiles", self.classes, licence=LICENCE, attribution=ATTRIBUTION
+            )
+        ]
 
     def inputs(self, folder: Path) -> dict[str, str]:
         """SHA-256 of every tile."""

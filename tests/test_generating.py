@@ -1,0 +1,212 @@
+"""The plan of samples, their parents, and shards that come again to the same bytes."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from terraloom import generating
+from terraloom.dataset.rows import TrainRows, train_rows, val_rows
+from terraloom.errors import RoleError
+from terraloom.files import read_json, read_lines, sha256_of
+from terraloom.generating import load_generator, plan_samples, synthesize, train_generator
+from terraloom.learning.device import make_fabric
+from terraloom.samples import decode
+from terraloom.settings import GenerateSettings
+from terraloom.testing import colour_labeller, toy_classes, toy_rows, write_real
+
+BOTH = frozenset({"conditional", "unconditional"})
+FLOW = {"images": 8, "batch_size": 4, "widths": (8, 16), "steps": 2, "checks": 2}
+SPADE = {"images": 8, "batch_size": 4, "width": 8, "checks": 1}
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    return make_fabric(1)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    return write_real(tmp_path_factory.mktemp("real"))
+
+
+def settings(**changes):
+    return GenerateSettings(size=32, shard_rows=4, **changes)
+
+
+def train(real, folder, fabric, name="flow", options=FLOW):
+    return train_generator(
+        name, options, train_rows(real), val_rows(real), folder,
+        classes=toy_classes(), size=32, labeller=colour_labeller(fabric), seed=3, fabric=fabric,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def generators(real, fabric, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "flow": train(real, folder / "flow", fabric),
+        "spade": train(real, folder / "spade", fabric, "spade", SPADE),
+    }
+
+
+def make(generators, real, folder, **changes):
+    return synthesize(
+        generators, train_rows(real), folder,
+        classes=toy_classes(), settings=settings(**changes), seed=5,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("per_row", [0.5, 1.0, 2.4])
+def test_the_plan_takes_every_mask_about_equally_often(per_row):
+    rows, _ = toy_rows(7, 1)
+    orders = plan_samples(
+        {"spade": frozenset({"conditional"})}, rows, settings(conditional_per_row=per_row), seed=1
+    )
+    assert len(orders) == round(per_row * 7)
+    counts = Counter(order.parent for order in orders)
+    times = [counts.get(row, 0) for row in range(7)]
+    assert max(times) - min(times) <= 1
+
+
+def test_the_plan_is_in_id_order_with_ids_and_seeds_of_their_own():
+    rows, _ = toy_rows(6, 1)
+    orders = plan_samples({"spade": frozenset({"conditional"}), "flow": BOTH}, rows, settings(), 1)
+    ids = [order.id for order in orders]
+    assert ids == sorted(set(ids))
+    assert len({order.seed for order in orders}) == len(orders) == 18
+    assert Counter((o.generator, o.making) for o in orders) == {
+        ("flow", "conditional"): 6,
+        ("flow", "unconditional"): 6,
+        ("spade", "conditional"): 6,
+    }
+
+
+def test_only_conditional_orders_have_a_parent_and_crops_lie_within_it():
+    rows, _ = toy_rows(6, 1, 40, 64)
+    orders = plan_samples({"flow": BOTH}, rows, settings(conditional_per_row=5), seed=1)
+    for order in orders:
+        assert (order.parent is None) == (order.making == "unconditional")
+        assert 0 <= order.top <= 8
+        assert 0 <= order.left <= 32
+    assert len({(o.top, o.left) for o in orders if o.parent == 0}) > 1
+
+
+def test_the_plan_follows_its_seed():
+    rows, _ = toy_rows(6, 1)
+    plans = [plan_samples({"flow": BOTH}, rows, settings(), seed) for seed in (1, 1, 2)]
+    assert plans[0] == plans[1] != plans[2]
+
+
+def test_another_generator_does_not_change_the_orders_of_the_first():
+    rows, _ = toy_rows(6, 1)
+    alone = plan_samples({"flow": BOTH}, rows, settings(), 1)
+    joined = plan_samples({"flow": BOTH, "spade": frozenset({"conditional"})}, rows, settings(), 1)
+    assert [o for o in joined if o.generator == "flow"] == alone
+
+
+def test_nothing_asked_for_plans_nothing():
+    rows, _ = toy_rows(3, 1)
+    none = settings(conditional_per_row=0, unconditional_per_row=0)
+    assert plan_samples({"flow": BOTH}, rows, none, 1) == []
+
+
+def test_samples_carry_the_crop_of_a_train_mask_and_name_it_as_parent(generators, real, tmp_path):
+    table = make(generators, real, tmp_path)
+    rows = table.read().to_pylist()
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    train_part = {row.id: row for row in train_rows(real).rows}
+    for row in rows:
+        image, mask = decode(row["image"]), decode(row["mask"])
+        assert image.shape == (32, 32, 3)
+        assert mask.shape == (32, 32)
+        assert row["split"] == ""
+        if row["origin"] == "unconditional":
+            assert row["parent"] is None
+            assert (mask == 255).all()
+            continue
+        parent = train_part[row["parent"]].mask
+        crops = np.lib.stride_tricks.sliding_window_view(parent, (32, 32))
+        assert (crops == mask).all(axis=(2, 3)).any()
+
+
+def test_shards_that_were_lost_come_again_to_the_same_bytes(generators, real, tmp_path):
+    whole = make(generators, real, tmp_path / "whole")
+    torn = make(generators, real, tmp_path / "torn")
+    assert len(torn.paths) == 6
+    (tmp_path / "torn" / "manifest.json").unlink()
+    for path in torn.paths[1::2]:
+        path.unlink()
+    kept = torn.paths[0].stat().st_mtime_ns
+    again = make(generators, real, tmp_path / "torn")
+    assert torn.paths[0].stat().st_mtime_ns == kept
+    assert [sha256_of(p) for p in again.paths] == [sha256_of(p) for p in whole.paths]
+    assert again.sha256 == whole.sha256
+
+
+def test_a_sample_is_the_same_in_a_shard_of_any_size(generators, real, tmp_path):
+    large = make(generators, real, tmp_path / "a").read(["id", "image", "seed"]).to_pylist()
+    small = synthesize(
+        generators, train_rows(real), tmp_path / "b",
+        classes=toy_classes(), settings=GenerateSettings(size=32, shard_rows=3), seed=5,
+    ).read(["id", "image", "seed"]).to_pylist()  # fmt: skip
+    for one, two in zip(large, small, strict=True):
+        assert (one["id"], one["seed"]) == (two["id"], two["seed"])
+        apart = decode(one["image"]).astype(int) - decode(two["image"])
+        assert np.abs(apart).max() <= 1
+
+
+def test_training_writes_grids_log_and_record_and_is_not_repeated(real, fabric, tmp_path):
+    first = train(real, tmp_path, fabric)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        "grid-000000004.png", "grid-000000008.png", "log.jsonl", "state.json",
+        "weights.safetensors",
+    }  # fmt: skip
+    state = read_json(tmp_path / "state.json")
+    assert state["images"] == 8
+    assert [entry["images"] for entry in state["history"]] == [4, 8]
+    checks = [row for row in read_lines(tmp_path / "log.jsonl") if "agreement" in row]
+    assert all(0 <= row["agreement"] <= 1 and 0 <= row["diversity"] <= 1 for row in checks)
+    written = (tmp_path / "state.json").stat().st_mtime_ns
+    again = train(real, tmp_path, fabric)
+    assert (tmp_path / "state.json").stat().st_mtime_ns == written
+    assert again.weights_sha256 == first.weights_sha256
+    assert load_generator(tmp_path, fabric).weights_sha256 == first.weights_sha256
+
+
+class Killed(Exception):
+    """Stands for kill -9."""
+
+
+@pytest.mark.parametrize(("name", "options"), [("flow", FLOW), ("spade", SPADE | {"checks": 2})])
+def test_an_interrupted_training_ends_with_the_same_bytes(
+    name, options, real, fabric, tmp_path, monkeypatch
+):
+    options = options | {"images": 16}
+    straight = train(real, tmp_path / "straight", fabric, name, options)
+    step = generating._GeneratorTrainee.step
+
+    def fatal(self, random, progress):
+        if progress >= 0.7:
+            raise Killed
+        return step(self, random, progress)
+
+    monkeypatch.setattr(generating._GeneratorTrainee, "step", fatal)
+    with pytest.raises(Killed):
+        train(real, tmp_path / "torn", fabric, name, options)
+    monkeypatch.setattr(generating._GeneratorTrainee, "step", step)
+    torn = train(real, tmp_path / "torn", fabric, name, options)
+    assert torn.weights_sha256 == straight.weights_sha256
+    for file in ("state.json", "grid-000000016.png"):
+        assert sha256_of(tmp_path / "torn" / file) == sha256_of(tmp_path / "straight" / file)
+
+
+def test_a_generator_is_fitted_on_train_rows_only(real, fabric, tmp_path):
+    with pytest.raises(RoleError, match="TrainRows only"):
+        train_generator(
+            "flow", FLOW, val_rows(real), val_rows(real), tmp_path / "x",
+            classes=toy_classes(), size=32, labeller=colour_labeller(fabric), seed=0, fabric=fabric,
+        )  # fmt: skip
+    assert not (tmp_path / "x").exists()
+    assert isinstance(train_rows(real), TrainRows)
