@@ -305,24 +305,20 @@ def _print_results(folder: Path, as_json: bool) -> None:
         )
         return
     design = results["design"]
+    architectures = design["architectures"]
     table = RichTable(
-        title=f"Tested on {design['test_places']} real places; "
+        title=f"{', '.join(architectures)} tested on {design['test_places']} real places; "
         f"{design['segmenter_seeds']} seeds, {design['images_per_cell']:,} images each"
     )
-    for name in (
-        "arm",
-        "architecture",
-        "F1 %",
-        "95 % interval",
-        "IoU %",
-        "precision %",
-        "recall %",
-    ):
-        table.add_column(name, justify="left" if name in ("arm", "architecture") else "right")
+    table.add_column("arm", no_wrap=True)
+    if len(architectures) > 1:
+        table.add_column("model", no_wrap=True)
+    for name in ("F1 %", "95 % interval", "IoU %", "prec. %", "recall %"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in results["table"]:
         table.add_row(
             row["arm"],
-            row["architecture"],
+            *([row["architecture"]] if len(architectures) > 1 else []),
             f"{100 * row['f1']['mean']:.1f}",
             f"{100 * row['f1']['low']:.1f} … {100 * row['f1']['high']:.1f}",
             *(f"{100 * row[metric]['mean']:.1f}" for metric in ("iou", "precision", "recall")),

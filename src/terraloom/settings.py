@@ -334,7 +334,8 @@ def load_settings(path: Path) -> Settings:
         path = path / CONFIG_NAME
     if not path.exists():
         raise SettingsError(
-            f"no settings file at {path}. Write one with: terraloom init {path.parent}"
+            f"no settings file at {path}. "
+            f"Write one with: terraloom init {path.parent if path.suffix else path}"
         )
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -9,6 +9,8 @@ from terraloom.raster.grid import Window
 from terraloom.types import Float32Array, ImageU8
 
 THUMBNAIL_SIDE = 8
+_MIN_CONTRAST = 3.0
+"""Grey levels (root mean square over the blocks) below which a thumbnail tells nothing."""
 
 
 def window_grid(
@@ -64,8 +66,8 @@ def thumbnail(image: ImageU8) -> Float32Array:
     ).mean(axis=(1, 3))
     flat = (means - means.mean(axis=(0, 1))).ravel()
     length = float(np.linalg.norm(flat))
-    # Below one grey level of contrast, noise alone would decide: open water is not a duplicate.
-    if length < np.sqrt(flat.size):
+    # Open water under one sun all looks alike: without contrast, nothing tells two places apart.
+    if length < _MIN_CONTRAST * np.sqrt(flat.size):
         return np.zeros_like(flat)
     unit_length: Float32Array = flat / np.float32(length)
     return unit_length

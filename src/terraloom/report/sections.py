@@ -228,7 +228,7 @@ def embedding_section(files: ProjectFiles) -> Section:
                 )
             )  # fmt: skip
     summary = files.scores.get("embedding")
-    if summary is not None:
+    if summary:
         blocks.append(tables.silhouette_table(summary))
         apart = _outsiders(summary)
         if apart:
@@ -544,7 +544,7 @@ def _strangers(summary: Mapping[str, Any] | None) -> list[str]:
 
 def _outsiders(summary: Mapping[str, Any] | None) -> list[str]:
     """Origins that lie apart from the real rows."""
-    if summary is None:
+    if not summary:
         return []
     pairs = ((pair.split(", "), value) for pair, value in summary["pairwise"].items())
     return [

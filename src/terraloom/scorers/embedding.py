@@ -59,7 +59,7 @@ class EmbeddingScorer:
         real train against real val, both drawn to equal counts.
         """
         if not corpus.synthetic.num_rows:
-            return {"note": "there are no synthetic samples to compare with"}
+            return {}  # nothing to compare with
         segmenter = corpus.segmenter()
         size = next(stream_rows(corpus.synthetic, batch=1))[0].mask.shape[0]
         groups: dict[str, Float32Array] = {"real": self._real(corpus, segmenter, "train", size)}

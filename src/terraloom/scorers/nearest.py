@@ -40,7 +40,7 @@ class NearestScorer:
 
     def score(self, part: Part) -> Mapping[str, Sequence[float | None]]:
         """The ratio for synthetic samples; None for real ones."""
-        if part.labels_path is None:
+        if part.labels_path is None or not part.rows:
             return {"nearest_train": [None] * len(part.rows)}
         packed = pq.read_table(part.samples_path, columns=["image"]).column("image").to_pylist()
         images = [decode(value) for value in packed]
