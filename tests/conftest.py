@@ -24,3 +24,17 @@ def shared_data() -> Path:
 def repository() -> Path:
     """Root of the checkout."""
     return _REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny project run to its end; read it, or copy it before you change it."""
+    from terraloom.pipeline import Pipeline
+    from terraloom.settings import load_settings
+    from terraloom.testing import tiny_project
+
+    folder = tmp_path_factory.mktemp("finished") / "project"
+    folder.mkdir()
+    (folder / "terraloom.toml").write_text(tiny_project(), encoding="utf-8")
+    Pipeline(load_settings(folder), folder).run()
+    return folder

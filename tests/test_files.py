@@ -28,9 +28,14 @@ from terraloom.files import (
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(RuntimeError, match="power cut"), atomic_path(path) as temporary:
-        temporary.write_text("half of the n")
-        raise RuntimeError("power cut")
+
+    def write_until_the_power_fails() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half of the n")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_until_the_power_fails()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 

@@ -130,6 +130,12 @@ def test_samples_carry_the_crop_of_a_train_mask_and_name_it_as_parent(generators
         assert (crops == mask).all(axis=(2, 3)).any()
 
 
+def test_nothing_asked_for_makes_an_empty_table(generators, real, tmp_path):
+    table = make(generators, real, tmp_path, conditional_per_row=0, unconditional_per_row=0)
+    assert table.num_rows == 0
+    assert "image" in table.read().column_names
+
+
 def test_shards_that_were_lost_come_again_to_the_same_bytes(generators, real, tmp_path):
     whole = make(generators, real, tmp_path / "whole")
     torn = make(generators, real, tmp_path / "torn")

@@ -14,21 +14,22 @@ KEY = stage_key("build", SETTINGS, INPUTS)
 
 def test_a_second_process_is_kept_out_and_let_in_after(tmp_path: Path) -> None:
     project = Project(tmp_path / "project")
-    with project.locked():
-        with (
-            pytest.raises(InputError, match=r"another terraloom process works on .*project"),
-            Project(tmp_path / "project").locked(),
-        ):
-            pass
+    with (
+        project.locked(),
+        pytest.raises(InputError, match=r"another terraloom process works on .*project"),
+        Project(tmp_path / "project").locked(),
+    ):
+        pass
     with project.locked():
         pass
 
 
 def test_a_project_where_a_file_lies_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot create the folder"), Project(
-        tmp_path / "file"
-    ).locked():
+    with (
+        pytest.raises(OutputError, match="cannot create the folder"),
+        Project(tmp_path / "file").locked(),
+    ):
         pass
 
 

@@ -11,7 +11,7 @@ def test_a_seed_is_the_same_on_every_machine_and_in_every_version() -> None:
 def test_seeds_are_63_bits_wide() -> None:
     seeds = [derive_seed(0, i) for i in range(2000)]
     assert len(set(seeds)) == 2000
-    assert 0 <= min(seeds)
+    assert min(seeds) >= 0
     assert 2**62 < max(seeds) < 2**63
 
 

@@ -96,6 +96,18 @@ def test_a_finished_training_is_loaded_not_repeated(rows, tmp_path, fabric, die_
     np.testing.assert_array_equal(first.probabilities(images), again.probabilities(images))
 
 
+def test_training_state_that_a_kill_left_behind_is_dropped(rows, tmp_path, fabric):
+    train(rows, tmp_path, fabric, images=8)
+    (tmp_path / "images-000000008").mkdir()
+    (tmp_path / "latest.json").write_text('{"folder": "images-000000008"}')
+    train(rows, tmp_path, fabric, images=8)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "log.jsonl",
+        "state.json",
+        "weights.safetensors",
+    }
+
+
 def test_another_seed_gives_other_weights(rows, tmp_path, fabric):
     train(rows, tmp_path / "a", fabric, images=8)
     train(rows, tmp_path / "b", fabric, images=8, seed=1)
@@ -122,7 +134,7 @@ def test_training_stops_early_where_val_stops_improving(rows, tmp_path, fabric, 
 def test_rows_of_another_role_are_refused(rows, tmp_path, fabric):
     train_part, val_part = rows
     for wrong in ((val_part, val_part), (train_part, train_part), (train_part.rows, val_part)):
-        with pytest.raises(RoleError, match="TrainRows only and steered|fitted on TrainRows"):
+        with pytest.raises(RoleError, match="fitted on TrainRows and steered by ValRows only"):
             train(wrong, tmp_path / "refused", fabric)
     assert not (tmp_path / "refused").exists()
 

@@ -96,6 +96,7 @@ def train_generator(
     if not isinstance(train, TrainRows):
         raise RoleError("a generator is fitted on TrainRows only.")
     if (folder / "state.json").exists():
+        finish_loop(folder)  # a kill may have come between the record and this
         return load_generator(folder, fabric)
     make_folder(folder)
     mean, std = channel_statistics(train)

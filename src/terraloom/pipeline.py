@@ -90,7 +90,10 @@ class Pipeline:
         try:
             outputs = stage.run(self.context, folder)
         except InputError as error:
-            folder.discard()
+            if not stage.needs:
+                # The stage that reads the user's input leaves nothing half-written; later ones
+                # may hold hours of finished work, and go on once the settings are right.
+                folder.discard()
             self._log(stage, start, resumed, error=str(error))
             raise
         except Exception as error:

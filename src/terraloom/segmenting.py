@@ -122,6 +122,7 @@ def train_segmenter(
     if not isinstance(train, TrainRows) or not isinstance(val, ValRows):
         raise RoleError("a segmenter is fitted on TrainRows and steered by ValRows only.")
     if (folder / "state.json").exists():
+        finish_loop(folder)  # a kill may have come between the record and this
         return load_segmenter(folder, fabric)
     make_folder(folder)
     mean, std = channel_statistics(train)

@@ -370,6 +370,7 @@ def settings_from(
     for family, names in asked.items():
         for name in dict.fromkeys(names):
             member_settings(settings, family, name, origin)
+    _check_crops(settings, origin)
     try:
         settings.classes.class_table()
     except ValidationError as error:
@@ -384,6 +385,29 @@ def settings_from(
         }
         settings = settings.model_copy(update={"sources": resolved})
     return settings
+
+
+def _check_crops(settings: Settings, origin: str) -> None:
+    """Architectures that need large crops are told before any training is done."""
+    for where, names, crop in (
+        (
+            "segment.training",
+            (settings.segment.architecture,),
+            settings.segment.training.crop_size,
+        ),
+        (
+            "benchmark.training",
+            settings.benchmark.architectures,
+            settings.benchmark.training.crop_size,
+        ),
+    ):
+        for name in names:
+            least = getattr(families.member("segmenters", name), "MIN_CROP_SIZE", 0)
+            if crop < least:
+                raise SettingsError(
+                    f"{origin}: {where}.crop_size = {crop} is too small for {name}, which needs "
+                    f"{least}. Use larger crops (and patches), or another architecture."
+                )
 
 
 def member_settings(

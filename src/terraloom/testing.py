@@ -9,6 +9,7 @@ far from the others, so that a labeller needs no training and a small training s
     coordinate_row       a row whose pixels tell where they came from
     write_real           sample table with three roles
     write_synthetic      sample table of conditional and unconditional samples
+    write_samples        sample table of given samples
     colour_labeller      a segmenter that knows the toy colours
     tiny_training        budget of a training that takes a blink
     tiny_project         text of a terraloom.toml whose whole pipeline takes seconds
@@ -159,6 +160,8 @@ def write_samples(folder: Path, samples: list[Sample], rows_per_shard: int = 5) 
 
 class ColourNetwork(Segmenter):
     """Labels each pixel by the nearest class colour; features are colour statistics."""
+
+    colours: Tensor
 
     def __init__(self, classes: ClassTable) -> None:
         super().__init__(nn.Identity(), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 32)

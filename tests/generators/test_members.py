@@ -126,7 +126,9 @@ def test_saved_weights_make_the_same_images(trained, rows, tmp_path):
     save_weights(tmp_path / "w.safetensors", generator.sampling_modules())
     again = build(name, seed=5)
     load_weights(tmp_path / "w.safetensors", again.sampling_modules())
-    assert torch.equal(generator.sample(masks(rows), [1, 2, 3]), again.sample(masks(rows), [1, 2, 3]))
+    assert torch.equal(
+        generator.sample(masks(rows), [1, 2, 3]), again.sample(masks(rows), [1, 2, 3])
+    )
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -162,7 +164,9 @@ def test_a_step_changes_every_network_and_tells_finite_figures(name, rows):
     assert figures
     assert all(np.isfinite(value) for value in figures.values())
     for key, module in generator.modules().items():
-        moved = [not torch.equal(a, b) for a, b in zip(before[key], module.parameters(), strict=True)]
+        moved = [
+            not torch.equal(a, b) for a, b in zip(before[key], module.parameters(), strict=True)
+        ]
         assert sum(moved) > len(moved) / 2, key
 
 
@@ -172,7 +176,9 @@ def test_every_optimiser_and_sampling_network_is_among_what_is_saved(name):
     owned = {id(p) for m in generator.modules().values() for p in m.parameters()}
     for optimizer in generator.optimizers().values():
         assert all(id(p) in owned for group in optimizer.param_groups for p in group["params"])
-    assert all(id(p) in owned for m in generator.sampling_modules().values() for p in m.parameters())
+    assert all(
+        id(p) in owned for m in generator.sampling_modules().values() for p in m.parameters()
+    )
 
 
 @pytest.mark.parametrize("name", MEMBERS)

@@ -50,9 +50,9 @@ def test_labels_and_trust_follow_their_pixels(augment):
 def test_turned_crops_come_in_all_eight_attitudes():
     batch = drawn("geometry", batch=120)
     pixels = (batch.images * 255).round().long().numpy()
+    # What row and column do along each axis tells the attitude.
     steps = {
-        (int(p[0, 1, 0] - p[0, 0, 0]), int(p[0, 0, 1] - p[0, 0, 0]), int(p[1, 1, 0] - p[1, 0, 0]))
-        + (int(p[1, 0, 1] - p[1, 0, 0]),)
+        tuple(int(p[band, *along] - p[band, 0, 0]) for band in (0, 1) for along in ((1, 0), (0, 1)))
         for p in pixels
     }
     assert len(steps) == 8

@@ -77,6 +77,15 @@ def test_a_half_written_checkpoint_is_not_taken_for_the_latest(tmp_path):
     assert load_checkpoint(tmp_path, {"net": network(5)}, {}) == (16, {"n": 1})
 
 
+def test_what_a_kill_tore_is_discarded_with_the_rest(tmp_path):
+    save_checkpoint(tmp_path, {"net": network()}, {}, {}, 16)
+    (tmp_path / ".images-000000032.part").mkdir()
+    (tmp_path / ".weights.safetensors.77.part").write_bytes(b"torn")
+    (tmp_path / "weights.safetensors").write_bytes(b"kept")
+    discard_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
 def test_weights_of_another_shape_are_named(tmp_path):
     save_weights(tmp_path / "w.safetensors", {"net": nn.Linear(3, 2)})
     with pytest.raises(DamagedTable, match=r"w\.safetensors does not fit net:(.|\n)*size mismatch"):

@@ -57,6 +57,15 @@ def test_what_is_said_of_unknown_pixels_never_counts(loss):
 
 
 @pytest.mark.parametrize("loss", ["dice", "ce", "dice+ce"])
+def test_unknown_pixels_do_not_thin_the_mean(loss):
+    logits, labels, trust = drawn()
+    alone = segmentation_loss(loss, logits[:, :, :2], labels[:, :2], trust[:, :2])
+    labels[:, 2:] = 255
+    joined = segmentation_loss(loss, logits, labels, trust)
+    assert float(joined) == pytest.approx(float(alone), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["dice", "ce", "dice+ce"])
 def test_unknown_pixels_send_no_gradient(loss):
     logits, labels, trust = drawn()
     labels[0] = 255

@@ -134,8 +134,9 @@ def make_synthetic(project: Path, classes: ClassTable, mark: str = "") -> tuple[
         folder = project / "generate" / "models" / name
         write_json(
             folder / "state.json",
-            {"version": 1, "generator": name, "options": {}, "num_classes": 7, "size": CROP,
-             "seed": 1, "images": 3000, "train_rows": 9, "history": history},
+            {"version": 1, "generator": name, "options": {},
+             "shape": {"num_classes": 7, "size": CROP}, "seed": 1, "images": 3000,
+             "train_rows": 9, "history": history},
         )  # fmt: skip
         grid = random.integers(0, 255, (CROP * 2, CROP * 6, 3)).astype(np.uint8)
         grid = grid.repeat(2, axis=0).repeat(2, axis=1)

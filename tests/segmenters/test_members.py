@@ -140,8 +140,11 @@ def test_an_encoder_file_that_does_not_fit_is_named(content, tmp_path):
         path.write_bytes(b"\x80" * 40)
     else:
         save_file({"other": torch.zeros(3)}, path)
-    with pytest.raises(WeightsUnavailable, match=r"encoder\.safetensors does not fit the encoder"):
+    with pytest.raises(
+        WeightsUnavailable, match=r"encoder\.safetensors does not fit the encoder"
+    ) as caught:
         build("unet", weights=str(path))
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_an_unknown_encoder_is_named():

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from terraloom.errors import DamagedTable
-from terraloom.files import make_folder, read_json, remove_folder, write_json
+from terraloom.files import make_folder, read_json, remove_folder, remove_leftovers, write_json
 
 _LATEST: Final = "latest.json"
 CHECKPOINT_VERSION: Final = 1
@@ -127,8 +127,10 @@ def load_checkpoint(
 def discard_checkpoints(folder: Path) -> None:
     """Remove the training state of a finished training; kept weights lie elsewhere."""
     (folder / _LATEST).unlink(missing_ok=True)
-    for checkpoint in folder.glob("images-*"):
-        remove_folder(checkpoint)
+    for pattern in ("images-*", ".images-*"):  # the latter were torn by a kill
+        for checkpoint in folder.glob(pattern):
+            remove_folder(checkpoint)
+    remove_leftovers(folder)
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:

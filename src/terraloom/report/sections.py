@@ -633,7 +633,7 @@ def _generator_blocks(files: ProjectFiles) -> list[Block]:
         )  # fmt: skip
     budget = {
         name: f"{count(state['images'])} images of {count(state['train_rows'])} rows, "
-        f"{state['size']} × {state['size']} pixels; "
+        f"{state['shape']['size']} × {state['shape']['size']} pixels; "
         + (", ".join(f"{k} {v}" for k, v in _flat(state["options"]).items()) or "default options")
         for name, state in states.items()
         if state is not None

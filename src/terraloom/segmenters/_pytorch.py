@@ -86,4 +86,6 @@ def _load_encoder(network: nn.Module, path: Path) -> None:
     try:
         network.encoder.load_state_dict(load_file(path))  # type: ignore[operator, union-attr]
     except (RuntimeError, SafetensorError) as error:
-        raise WeightsUnavailable(f"{path} does not fit the encoder: {error}") from error
+        # Torch lists every tensor on a line of its own; the first few tell enough.
+        told = " ".join(str(error).split())[:240]
+        raise WeightsUnavailable(f"{path} does not fit the encoder: {told}") from error

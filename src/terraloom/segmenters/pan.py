@@ -9,6 +9,9 @@ from terraloom.types import Channels
 TRAINING_RATE: Final = 110.0
 """Crops of 64 pixels per second on two CPU cores with the small preset, for estimates of time."""
 
+MIN_CROP_SIZE: Final = 128
+"""Smallest crop in pixels that it can be trained on."""
+
 
 class Settings(EncoderSettings):
     """Options of `[segmenters.pan]`."""
@@ -18,4 +21,6 @@ def build(
     settings: Settings, preset: Preset, num_classes: int, mean: Channels, std: Channels
 ) -> Segmenter:
     """The network; see `build_segmenter`."""
-    return build_segmenter("PAN", settings, preset, num_classes, mean, std, min_crop_size=128)
+    return build_segmenter(
+        "PAN", settings, preset, num_classes, mean, std, min_crop_size=MIN_CROP_SIZE
+    )

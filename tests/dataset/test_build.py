@@ -1,0 +1,272 @@
+"""Scenes in, a split and leak-tested table of samples out."""
+
+import datetime
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+
+from terraloom.classes import ClassTable
+from terraloom.dataset import build as build_module
+from terraloom.dataset.build import Dataset, build_dataset
+from terraloom.errors import LeakFound, NothingLeft, SettingsError
+from terraloom.raster.grid import Grid
+from terraloom.samples import decode
+from terraloom.settings import CutSettings, SplitSettings
+from terraloom.tables import MANIFEST, Table
+
+NAMES = ("a", "a-b", "b", "c", "d", "e")
+UTM = Grid("EPSG:32636", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_300_000.0), 70, 101)
+MakeSource = Callable[..., Any]
+
+
+@pytest.fixture
+def build(three_classes: ClassTable) -> Callable[..., Dataset]:
+    """Build with small patches; `cut_…` and `split_…` options go to their sections."""
+
+    def run(source: Any, folder: Path, seed: int = 1, **options: Any) -> Dataset:
+        cut: dict[str, Any] = {"patch_size": 32}
+        split: dict[str, Any] = {"attempts": 8}
+        for key, value in options.items():
+            section, _, name = key.partition("_")
+            (cut if section == "cut" else split)[name] = value
+        return build_dataset(
+            source, three_classes, folder,
+            cut=CutSettings(**cut), split=SplitSettings(**split), seed=seed,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "_SURVEY_ROWS", 10)
+    monkeypatch.setattr(build_module, "_SAMPLE_ROWS", 7)
+
+
+def where(sample_id: str) -> tuple[str, int, int]:
+    match = re.fullmatch(r"(.+)-r(\d{6})-c(\d{6})", sample_id)
+    assert match
+    return match[1], int(match[2]), int(match[3])
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_patch_holds_the_pixels_and_labels_of_its_window(
+    build: Callable[..., Dataset],
+    make_source: MakeSource,
+    labels_at: Callable[..., np.ndarray],
+    tmp_path: Path,
+) -> None:
+    rows = build(make_source(*NAMES), tmp_path).samples.read().to_pylist()
+    assert len(rows) == 6 * 2 * 3
+    for row in rows:
+        _, top, left = where(row["id"])
+        down, right = np.mgrid[top : top + 32, left : left + 32]
+        image = decode(row["image"])
+        assert (image[..., 0] == down).all()
+        assert (image[..., 1] == right).all()
+        labels = labels_at(down, right)
+        assert (decode(row["mask"]) == labels).all()
+        assert row["shares"] == pytest.approx([(labels == i).mean() for i in range(3)])
+
+
+def test_ids_are_unique_and_sorted_whatever_the_scenes_are_called(
+    build: Callable[..., Dataset], make_source: MakeSource, small_shards: None, tmp_path: Path
+) -> None:
+    made = build(make_source(*NAMES), tmp_path)
+    ids = made.samples.read(["id"]).column("id").to_pylist()
+    assert ids == sorted(set(ids))
+    assert {where(i)[0] for i in ids} == set(NAMES)
+    shards = made.samples.manifest["shards"]
+    assert len(shards) == 6
+    assert (shards[0]["first_id"], shards[0]["last_id"]) == (ids[0], ids[6])
+
+
+def test_the_funnel_adds_up_to_the_candidates(
+    build: Callable[..., Dataset], make_source: MakeSource, tmp_path: Path
+) -> None:
+    made = build(make_source(*NAMES, unknown_below=40), tmp_path, cut_max_class_share={"c": 0.37})
+    assert made.candidates == 36
+    assert sum(made.funnel.values()) == 36
+    assert made.funnel["unknown pixels"] == 18  # the lower of two rows of patches
+    assert made.funnel["too much c"] > 0
+    assert made.funnel["kept"] == made.samples.num_rows > 0
+    stored = json.loads((tmp_path / "filters.json").read_text())
+    assert stored == {"candidates": 36, "funnel": made.funnel}
+
+
+def test_roles_come_from_the_split_and_no_place_straddles_them(
+    build: Callable[..., Dataset], make_source: MakeSource, tmp_path: Path
+) -> None:
+    made = build(make_source(*NAMES), tmp_path, split_by="place")
+    rows = made.samples.read(["id", "split", "place", "origin"]).to_pylist()
+    held: dict[str, set[str]] = {}
+    for row in rows:
+        held.setdefault(row["place"], set()).add(row["split"])
+        assert row["place"] == f"place-{where(row['id'])[0]}"
+        assert row["origin"] == "real"
+    assert all(len(roles) == 1 for roles in held.values())
+    assert Counter(row["split"] for row in rows) == made.leaks.rows
+    assert json.loads((tmp_path / "leaks.json").read_text()) == made.leaks.to_json()
+
+
+def test_georeferenced_patches_keep_place_date_sources_and_units(
+    build: Callable[..., Dataset], make_source: MakeSource, tmp_path: Path
+) -> None:
+    source = make_source(
+        "a", grid=UTM, place=None, height=256, width=256, date=datetime.date(2021, 7, 1),
+        value_range=(10.0, 265.0), unit_scale=0.5,
+    )  # fmt: skip
+    made = build(source, tmp_path, split_by="block", split_block_size_m=320)
+    for row in made.samples.read().to_pylist():
+        _, top, left = where(row["id"])
+        assert row["crs"] == "EPSG:32636"
+        assert row["transform"] == [
+            10.0, 0.0, 500_000.0 + 10 * left, 0.0, -10.0, 4_300_000.0 - 10 * top,
+        ]  # fmt: skip
+        polygon = shapely.from_wkb(row["footprint"])
+        assert 33.0 <= polygon.bounds[0] < polygon.bounds[2] < 33.1
+        assert row["date"] == datetime.date(2021, 7, 1)
+        assert row["source"][0]["uri"] == "a.tif"
+        assert row["source"][0]["licence"] == "CC-BY-4.0"
+        # Drawn from 10 to 265 source units of half a unit each: back by scale and offset.
+        assert (row["scale"], row["offset"]) == (0.5, 5.0)
+        image = decode(row["image"])[..., 0]
+        assert image[-1, 0] == max(top + 31 - 10, 0)
+
+
+def test_the_buffer_is_a_step_of_the_funnel(
+    build: Callable[..., Dataset], make_source: MakeSource, tmp_path: Path
+) -> None:
+    source = make_source("a", grid=UTM, height=512, width=512)
+    made = build(source, tmp_path, split_by="block", split_block_size_m=1280, split_buffer_m=100)
+    assert made.funnel["buffer"] > 0
+    assert sum(made.funnel.values()) == made.candidates == 256
+    assert made.funnel["kept"] == made.samples.num_rows
+    gaps = [gap for gap in made.leaks.nearest_m.values() if gap is not None]
+    assert len(gaps) == 3
+    assert min(gaps) >= 100
+
+
+def test_an_interrupted_build_goes_on_to_equal_bytes(
+    build: Callable[..., Dataset], make_source: MakeSource, small_shards: None, tmp_path: Path
+) -> None:
+    build(make_source(*NAMES), tmp_path)
+    whole = files_of(tmp_path)
+    assert {"samples/part-00005.parquet", "survey/part-00003.parquet"} <= whole.keys()
+    for lost in (
+        ["samples/manifest.json", "samples/part-00002.parquet", "leaks.json"],
+        ["samples/manifest.json", "survey/manifest.json", "survey/part-00001.parquet"],
+        [name for name in whole if name.startswith("samples/")],
+    ):
+        for name in lost:
+            (tmp_path / name).unlink()
+        for folder in ("samples", "survey"):
+            (tmp_path / folder / ".part-00002.parquet.4711.part").write_bytes(b"torn")
+            if f"{folder}/{MANIFEST}" not in lost:
+                (tmp_path / folder / ".part-00002.parquet.4711.part").unlink()
+        made = build(make_source(*NAMES), tmp_path)
+        assert files_of(tmp_path) == whole
+        made.samples.verify()
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_another_split(
+    build: Callable[..., Dataset], make_source: MakeSource, tmp_path: Path
+) -> None:
+    for name, seed in (("one", 1), ("two", 1), ("three", 2)):
+        build(make_source(*NAMES), tmp_path / name, seed=seed)
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+    splits = [
+        Table.open(tmp_path / name / "samples").read(["split"]).column("split").to_pylist()
+        for name in ("one", "three")
+    ]
+    assert splits[0] != splits[1]
+
+
+def test_one_image_under_two_names_is_a_leak(
+    build: Callable[..., Dataset], make_source: MakeSource, tmp_path: Path
+) -> None:
+    source = make_source(*NAMES, pattern="one photograph")
+    with pytest.raises(LeakFound, match=r"show nearly the same image .correlation 1\.0000"):
+        build(source, tmp_path, split_by="place")
+    assert not (tmp_path / "samples").exists()
+
+
+def test_nothing_left_names_the_filter(
+    build: Callable[..., Dataset], make_source: MakeSource, tmp_path: Path
+) -> None:
+    with pytest.raises(NothingLeft, match=r"no patch left of 36: 'unknown pixels' took 36"):
+        build(make_source(*NAMES, unknown_below=0), tmp_path / "unknown")
+    with pytest.raises(NothingLeft, match=r"'too few classes' took 36\. Loosen"):
+        build(make_source(*NAMES), tmp_path / "few", cut_min_classes=4)
+    with pytest.raises(NothingLeft, match=r"no scene is as large as cut\.patch_size = 96"):
+        build(make_source(*NAMES), tmp_path / "small", cut_patch_size=96)
+
+
+def test_settings_that_do_not_fit_the_data_are_told(
+    build: Callable[..., Dataset], make_source: MakeSource, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r"max_class_share names 'watre'; the classes are a, b"):
+        build(make_source("a"), tmp_path, cut_max_class_share={"watre": 0.9})
+    with pytest.raises(SettingsError, match=r"cut\.high \(5\.0\) must be above cut\.low \(9\.0\)"):
+        build(make_source("a"), tmp_path, cut_low=9.0, cut_high=5.0)
+
+
+@pytest.fixture
+def sharded(
+    build: Callable[..., Dataset], make_source: MakeSource, small_shards: None, tmp_path: Path
+) -> Table:
+    return build(make_source(*NAMES), tmp_path).samples
+
+
+def test_pandas_reads_the_shards_as_they_are(sharded: Table) -> None:
+    import pandas as pd
+
+    frame = pd.concat(pd.read_parquet(path) for path in sharded.paths)
+    assert len(frame) == 36
+    assert frame["id"].is_monotonic_increasing
+    first = decode(frame.iloc[0]["image"]["bytes"])
+    assert first[5, 7].tolist()[:2] == [5, 7]
+
+
+def test_duckdb_reads_all_shards_by_a_glob(sharded: Table) -> None:
+    import duckdb
+
+    glob = sharded.folder / "part-*.parquet"
+    ((count, longest, share),) = duckdb.sql(
+        "select count(*), max(octet_length(image.bytes)), sum(list_sum(shares)) "
+        f"from '{glob}' where origin = 'real'"
+    ).fetchall()
+    assert count == 36
+    assert longest == max(len(row["image"]["bytes"]) for row in sharded.read(["image"]).to_pylist())
+    assert share == pytest.approx(36, abs=1e-4)
+
+
+def test_hugging_face_datasets_decodes_images_and_masks(
+    sharded: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    loaded = datasets.load_dataset(
+        "parquet",
+        data_files=str(sharded.folder / "part-*.parquet"),
+        split="train",
+        cache_dir=str(tmp_path / "cache"),
+    )
+    assert len(loaded) == 36
+    row = loaded[0]
+    assert row["image"].size == (32, 32)
+    assert row["image"].mode == "RGB"
+    assert np.asarray(row["image"])[5, 7, :2].tolist() == [5, 7]
+    assert row["mask"].mode == "P"
+    assert np.asarray(row["mask"]).max() <= 2
+    assert row["trust"] is None

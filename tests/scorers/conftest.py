@@ -1,0 +1,60 @@
+"""A corpus of real and synthetic samples with captions and label figures."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from terraloom.captioners import template
+from terraloom.captioning import caption_samples
+from terraloom.labelling import label_samples
+from terraloom.learning.device import make_fabric
+from terraloom.scorers._face import Corpus, Part
+from terraloom.settings import LabelSettings
+from terraloom.testing import colour_labeller, toy_classes, write_real, write_synthetic
+
+
+@pytest.fixture(scope="package")
+def corpus(tmp_path_factory):
+    """Corpus without scores, and a Part per kind and shard."""
+    folder, classes, fabric = tmp_path_factory.mktemp("corpus"), toy_classes(), make_fabric(1)
+    labeller = colour_labeller(fabric)
+    real = write_real(folder / "real", 12, 8, 4, 48, 48)
+    ids = real.read(["id"])["id"].to_pylist()[:12]
+    made = write_synthetic(folder / "made", ids)
+    samples, labels = label_samples(
+        made, labeller, folder / "label", classes=classes, settings=LabelSettings(),
+        labeller_sha256="0" * 64,
+    )  # fmt: skip
+    writer = template.build(template.Settings(captions_per_image=3), classes, 0)
+    captions = {
+        kind: caption_samples(
+            table,
+            writer,
+            folder / f"{kind}-captions",
+            settings_sha256="0" * 64,
+            description="captions",
+        )
+        for kind, table in (("real", real), ("synthetic", samples))
+    }
+
+    def part(kind, index):
+        table = {"real": real, "synthetic": samples}[kind]
+        name = table.paths[index].name
+        return Part(
+            table.folder / name,
+            captions[kind].folder / name,
+            labels.folder / name if kind == "synthetic" else None,
+            classes,
+            real,
+            lambda: labeller,
+        )
+
+    def whole(scores, where):
+        return Corpus(
+            real, samples, captions, labels, scores, classes, lambda: labeller, where, seed=1
+        )
+
+    return SimpleNamespace(
+        real=real, synthetic=samples, labels=labels, captions=captions, classes=classes,
+        labeller=labeller, part=part, whole=whole,
+    )  # fmt: skip

@@ -1,0 +1,109 @@
+"""Rules keep or reject with a reason; nothing is deleted; an unknown column is told."""
+
+import pyarrow as pa
+import pytest
+
+from terraloom.curation import curate_samples, rule_name, verdict
+from terraloom.errors import SettingsError
+from terraloom.files import read_json
+from terraloom.settings import CurateRule, CurateSettings
+from terraloom.tables import plan_shards, write_table
+
+AGREEMENT = CurateRule(column="agreement", min=0.6)
+NEAREST = CurateRule(column="nearest", min=0.1, max=2.5)
+
+
+def judged(agreement, nearest=1.0):
+    return verdict({"agreement": agreement, "nearest": nearest}, (AGREEMENT, NEAREST))
+
+
+def test_a_sample_within_all_bounds_is_kept_without_a_reason():
+    assert judged(0.8) == {"keep": True, "rule": None, "reason": None, "reviewer": "rules"}
+
+
+def test_a_bound_itself_is_kept():
+    assert judged(0.6, 0.1)["keep"]
+    assert judged(0.6, 2.5)["keep"]
+
+
+def test_the_first_rule_that_fails_is_named_with_the_value():
+    assert judged(0.25, 9.0) == {
+        "keep": False, "rule": "agreement ≥ 0.6", "reason": "agreement is 0.250",
+        "reviewer": "rules",
+    }  # fmt: skip
+    assert judged(0.9, 9.0)["rule"] == "nearest ≥ 0.1 and nearest ≤ 2.5"
+    assert judged(0.9, 0.01)["reason"] == "nearest is 0.010"
+
+
+def test_an_empty_score_passes():
+    assert judged(None, None)["keep"]
+    assert not judged(None, 9.0)["keep"]
+
+
+def test_without_rules_everything_is_kept():
+    assert verdict({"agreement": 0.0}, ())["keep"]
+
+
+def test_a_rule_is_told_in_signs():
+    assert rule_name(AGREEMENT) == "agreement ≥ 0.6"
+    assert rule_name(CurateRule(column="x", max=2)) == "x ≤ 2"
+
+
+def test_a_rule_without_bounds_is_refused():
+    with pytest.raises(ValueError, match="a rule needs min or max"):
+        CurateRule(column="x")
+
+
+def table(folder, rows):
+    rows = pa.Table.from_pylist(rows)
+    return write_table(
+        folder, plan_shards(len(rows), 2), lambda s: rows.slice(s.start, s.stop - s.start),
+        settings_sha256="0" * 64, inputs={}, description="a test",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def tables(tmp_path):
+    origins = ["conditional", "conditional", "conditional", "unconditional", "unconditional"]
+    samples = [{"id": f"s{i}", "origin": origin} for i, origin in enumerate(origins)]
+    scores = [
+        {"id": f"s{i}", "agreement": a, "nearest": n}
+        for i, (a, n) in enumerate([(0.9, 1.0), (0.2, 1.0), (0.7, 7.0), (None, 1.0), (None, 3.0)])
+    ]
+    return table(tmp_path / "samples", samples), table(tmp_path / "scores", scores)
+
+
+def test_the_funnel_counts_made_rejected_and_kept_per_origin(tables, tmp_path):
+    settings = CurateSettings(rules=(AGREEMENT, NEAREST))
+    verdicts, funnel = curate_samples(*tables, tmp_path / "curate", settings)
+    assert funnel == {
+        "conditional": {
+            "made": 3, "kept": 1,
+            "rejected": {"agreement ≥ 0.6": 1, "nearest ≥ 0.1 and nearest ≤ 2.5": 1},
+        },
+        "unconditional": {
+            "made": 2, "kept": 1,
+            "rejected": {"agreement ≥ 0.6": 0, "nearest ≥ 0.1 and nearest ≤ 2.5": 1},
+        },
+    }  # fmt: skip
+    assert read_json(tmp_path / "curate" / "funnel.json") == funnel
+    rows = verdicts.read().to_pylist()
+    assert [row["id"] for row in rows] == [f"s{i}" for i in range(5)]
+    assert [row["keep"] for row in rows] == [True, False, False, True, False]
+    assert tables[0].num_rows == 5
+
+
+def test_a_rule_for_an_unknown_column_names_those_there_are(tables, tmp_path):
+    settings = CurateSettings(rules=(CurateRule(column="agrement", min=0.5),))
+    with pytest.raises(SettingsError, match="'agrement'; scores has agreement, nearest"):
+        curate_samples(*tables, tmp_path / "curate", settings)
+    assert not (tmp_path / "curate").exists()
+
+
+def test_stricter_rules_never_keep_more(tables, tmp_path):
+    kept = []
+    for index, limit in enumerate((0.0, 0.3, 0.8, 0.95)):
+        settings = CurateSettings(rules=(CurateRule(column="agreement", min=limit),))
+        _, funnel = curate_samples(*tables, tmp_path / str(index), settings)
+        kept.append(funnel["conditional"]["kept"])
+    assert kept == [3, 2, 1, 0]

@@ -1,0 +1,82 @@
+"""What a dry run tells: rows, work and time, from settings alone; nothing is written."""
+
+import pytest
+
+from terraloom.estimates import estimate_run
+from terraloom.files import append_line
+from terraloom.pipeline import Pipeline
+from terraloom.segmenters import unet
+from terraloom.settings import load_settings
+from terraloom.stages import STAGES, stage_named
+from terraloom.testing import tiny_project
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "terraloom.toml").write_text(tiny_project())
+
+    def pipeline():
+        return Pipeline(load_settings(tmp_path), tmp_path)
+
+    return pipeline
+
+
+def lines(pipeline, until=None):
+    return {line.stage: line for line in estimate_run(pipeline, until)}
+
+
+def test_every_stage_is_told_in_order_and_nothing_is_written(project, tmp_path):
+    found = estimate_run(project())
+    assert [line.stage for line in found] == [stage.name for stage in STAGES]
+    assert {line.state for line in found} == {"would run"}
+    assert all(line.seconds > 0 for line in found)
+    assert [path.name for path in tmp_path.iterdir()] == ["terraloom.toml"]
+
+
+def test_rows_are_bounded_from_the_size_of_the_world(project):
+    found = lines(project())
+    # 256² in patches of 64 are 16, of which 0.8 · 0.85 train: 11, once masked by each of two
+    # generators and once free by one.
+    assert found["build"].rows == 16
+    assert found["segment"].rows == 11
+    assert found["generate"].rows == 33
+    assert found["benchmark"].rows == 16 + 33
+    assert found["benchmark"].work == "8 cells of 16 crops of 32 px"
+
+
+def test_the_time_of_a_training_is_its_images_over_the_members_rate(project):
+    assert lines(project())["segment"].seconds == pytest.approx(32 / unet.TRAINING_RATE / 4)
+
+
+def test_the_estimate_ends_with_the_stage_asked_for(project):
+    assert list(lines(project(), "generate")) == ["build", "segment", "generate"]
+
+
+def test_an_earlier_run_knows_better(project, tmp_path):
+    append_line(tmp_path / "log.jsonl", {"stage": "build", "seconds": 77.0, "resumed": False})
+    append_line(tmp_path / "log.jsonl", {"stage": "segment", "seconds": 5.0, "resumed": True})
+    found = lines(project())
+    assert found["build"].seconds == 77
+    assert found["segment"].seconds != 5
+
+
+def test_a_built_project_counts_its_rows(project):
+    project().run(until="build")
+    found = lines(project())
+    assert found["build"].state == "done"
+    assert found["build"].seconds == 0
+    assert found["build"].rows == 16
+    assert 0 < found["segment"].rows < 16
+
+
+def test_an_interrupted_stage_goes_on_and_a_failed_one_tells_why(project, tmp_path):
+    pipeline = project()
+    pipeline.run(until="build")
+    pipeline.context.project.stage("segment").begin(*pipeline._key(stage_named("segment")))
+    assert lines(project())["segment"].state == "goes on"
+    append_line(
+        tmp_path / "log.jsonl",
+        {"stage": "segment", "seconds": 1.0, "resumed": False, "error": "no memory"},
+    )
+    found = lines(project())["segment"]
+    assert (found.state, found.work) == ("failed", "no memory")
