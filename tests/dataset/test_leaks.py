@@ -96,3 +96,13 @@ def test_patches_nearer_than_the_buffer_fail(buffer_m: float, passes: bool) -> N
         return
     with pytest.raises(LeakFound, match=r"train and test patches lie 1113 m apart.*buffer_m is 12"):
         check_leaks(those, split, thumbnails, SplitSettings(**options))
+
+
+def test_a_copy_too_plain_for_a_thumbnail_fails_by_its_pixels() -> None:
+    those, split, thumbnails = case()
+    plain = np.zeros_like(thumbnails)
+    digests = ["p", "q", "r", "s", "p"]  # the last patch has no role: its copy leaks nothing
+    check_leaks(those, split, plain, SplitSettings(), digests)
+    digests[3] = "p"
+    with pytest.raises(LeakFound, match=r"a \(train\) and d \(test\) are the same image"):
+        check_leaks(those, split, plain, SplitSettings(), digests)

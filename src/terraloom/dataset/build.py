@@ -1,5 +1,6 @@
 """Face of the first stages: scenes are surveyed, split, tested for leaks, and cut into samples."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def build_dataset(
     candidates = _candidates(survey)
     assigned = split_candidates(candidates, split, seed)
     thumbnails = np.array(survey.column("thumbnail").to_pylist(), dtype=np.float32)
-    leaks = check_leaks(candidates, assigned, thumbnails, split)
+    digests = survey.column("digest").to_pylist()
+    leaks = check_leaks(candidates, assigned, thumbnails, split, digests)
     rows = [i for i, role in enumerate(assigned.roles) if role is not None]
     if len(rows) < len(kept):
         counts = counts | {KEPT: len(rows), "buffer": len(kept) - len(rows)}
@@ -189,6 +191,7 @@ class _Cutter:
             "lat": lat,
             "radius_m": radius,
             "thumbnail": thumbnail(image),
+            "digest": hashlib.sha256(image.tobytes()).hexdigest(),
         }
 
     def sample_shard(self, positions: list[int], rows: list[int], split: Split) -> pa.Table:
@@ -232,6 +235,7 @@ _SURVEY_SCHEMA = pa.schema(
         ("lat", pa.float64()),
         ("radius_m", pa.float64()),
         ("thumbnail", pa.list_(pa.float32())),
+        ("digest", pa.string()),
     ]
 )
 

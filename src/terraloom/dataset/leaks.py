@@ -37,6 +37,7 @@ def check_leaks(
     split: Split,
     thumbnails: Float32Array,
     settings: SplitSettings,
+    digests: Sequence[str] = (),
 ) -> LeakReport:
     """Look for one place, one neighbourhood or one image in two roles.
 
@@ -45,10 +46,12 @@ def check_leaks(
         split: their roles.
         thumbnails: "patch feature", rows of length 1 (or 0 where without contrast).
         settings: buffer and limit.
+        digests: one per patch, of its pixels: finds copies that are too plain for a thumbnail.
 
     Raises:
         LeakFound: names the pair.
     """
+    _check_copies(candidates, split, digests)
     held: dict[str, set[str]] = {}
     for place, role in zip(split.places, split.roles, strict=True):
         if role is not None:
@@ -80,6 +83,22 @@ def check_leaks(
             )
     counts = {role: int(sum(r == role for r in split.roles)) for role in ("train", "val", "test")}
     return LeakReport(0, nearest, alike, counts)
+
+
+def _check_copies(candidates: Candidates, split: Split, digests: Sequence[str]) -> None:
+    """Raise where the very same pixels stand in two roles."""
+    first: dict[str, int] = {}
+    for index, digest in enumerate(digests):
+        role = split.roles[index]
+        if role is None:
+            continue
+        other = first.setdefault(digest, index)
+        if split.roles[other] != role:
+            raise LeakFound(
+                f"{candidates.ids[other]} ({split.roles[other]}) and {candidates.ids[index]} "
+                f"({role}) are the same image to the last pixel. Give both one place, or remove "
+                "one."
+            )
 
 
 def _rows(roles: Sequence[Role | None], wanted: Role) -> list[int]:

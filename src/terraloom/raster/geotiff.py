@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
-from rasterio.warp import reproject
+from rasterio.warp import reproject, transform
 
 from terraloom.errors import InputError
 from terraloom.files import atomic_path
@@ -163,16 +163,21 @@ def _aligned_window(file: rasterio.DatasetReader, grid: Grid) -> Window | None:
 
 
 def _warp_cover(file: rasterio.DatasetReader, grid: Grid, covered: NDArray[np.uint8]) -> None:
-    """Set 1 where pixels of the grid lie on the file."""
-    reproject(
-        np.ones((file.height, file.width), dtype=np.uint8),
-        covered,
-        src_transform=file.transform,
-        src_crs=file.crs,
-        dst_transform=Affine(*grid.transform),
-        dst_crs=grid.crs,
-        resampling=Resampling.nearest,
+    """Set 1 where centres of the grid's pixels lie on the file; no pixel of the file is read."""
+    a, b, c, d, e, f = grid.transform
+    columns, rows = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
+    xs, ys = transform(
+        grid.crs,
+        file.crs,
+        (a * columns + b * rows + c).ravel(),
+        (d * columns + e * rows + f).ravel(),
     )
+    to_pixel = ~file.transform
+    x, y = np.asarray(xs), np.asarray(ys)
+    column = to_pixel.a * x + to_pixel.b * y + to_pixel.c
+    row = to_pixel.d * x + to_pixel.e * y + to_pixel.f
+    inside = (column >= 0) & (column < file.width) & (row >= 0) & (row < file.height)
+    covered[inside.reshape(covered.shape)] = 1
 
 
 def _copy_aligned(
