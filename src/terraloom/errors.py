@@ -5,7 +5,8 @@
     │   ├── SettingsError       terraloom.toml: unknown key, bad value, unset environment variable
     │   ├── UnknownMember       a family has no member of that name
     │   ├── UnknownCode         a mask holds a code or colour that the class table does not know
-    │   ├── PairError           image without mask, mask without image, sizes that differ
+    │   ├── PairError           image without mask, mask without image
+    │   │   └── UnequalSizes    image and mask differ in size
     │   ├── NothingLeft         filters left no patch, or a role holds no row
     │   ├── OutputError         the output cannot be written
     │   ├── RoleError           rows of another role were handed to something that is fitted
@@ -46,6 +47,10 @@ class UnknownCode(InputError):
 
 class PairError(InputError):
     """An image lacks its mask, a mask its image, or their sizes differ."""
+
+
+class UnequalSizes(PairError):
+    """An image and its mask differ in size, and nothing tells how one lies on the other."""
 
 
 class NothingLeft(InputError):

@@ -74,6 +74,9 @@ class CoordinateSource:
     def given(self) -> dict[str, str]:
         return {}
 
+    def left_out(self) -> dict[str, str]:
+        return {}
+
     def extents(self) -> list[tuple[int, int]]:
         return [(scene.height, scene.width) for scene in self.given_scenes]
 

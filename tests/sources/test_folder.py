@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from terraloom.classes import ClassTable, LandClass
-from terraloom.errors import InputError, PairError, SettingsError, UnknownCode
+from terraloom.errors import InputError, PairError, SettingsError, UnequalSizes, UnknownCode
 from terraloom.files import sha256_of
 from terraloom.raster import geotiff
 from terraloom.raster.grid import Grid, Window
@@ -447,3 +447,17 @@ def test_the_settings_error_names_the_dates_id(tmp_path: Path) -> None:
     write_index(tmp_path, "id,date\na,2021-13-01\n")
     with pytest.raises(SettingsError, match="index, id a"):
         build(tmp_path, index="index.csv").scenes(tmp_path)
+
+
+def test_a_pair_of_unequal_size_ends_the_run_unless_it_may_be_left_out(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_pair(tmp_path, name)
+    mask = tmp_path / "masks" / "b.png"
+    with Image.open(mask) as image:
+        image.crop((0, 0, image.width - 1, image.height)).save(mask)
+    with pytest.raises(UnequalSizes, match=r"b\.png is 47×33 pixels, its mask b\.png 46×33"):
+        build(tmp_path).scenes(tmp_path)
+    lenient = build(tmp_path, unequal_pairs="skip")
+    assert [scene.name for scene in lenient.scenes(tmp_path)] == ["a", "c"]
+    assert list(lenient.left_out()) == ["b"]
+    assert "Make their sizes equal" in lenient.left_out()["b"]

@@ -14,6 +14,7 @@ from terraloom.dataset.patches import scale_to_u8, thumbnail, window_grid
 from terraloom.dataset.split import Candidates, Split, split_candidates
 from terraloom.errors import SettingsError
 from terraloom.files import sha256_of_value, write_json
+from terraloom.progress import console
 from terraloom.raster.grid import Window, metres_between
 from terraloom.samples import Sample, samples_to_table
 from terraloom.settings import CutSettings, SplitSettings
@@ -110,7 +111,13 @@ def build_dataset(
         description="cutting patches",
         unit="patches",
     )
-    write_json(folder / "filters.json", {"candidates": len(cutter.plan), "funnel": counts})
+    left_out = source.left_out()
+    for name, reason in left_out.items():
+        console.print(f"[yellow]left out[/] {name}: {reason}", soft_wrap=True)
+    write_json(
+        folder / "filters.json",
+        {"candidates": len(cutter.plan), "funnel": counts, "left_out": left_out},
+    )
     write_json(folder / "leaks.json", leaks.to_json())
     write_json(folder / "classes.json", classes_to_json(classes))
     return Dataset(table, len(cutter.plan), counts, leaks)

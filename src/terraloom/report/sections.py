@@ -129,6 +129,8 @@ def data_section(files: ProjectFiles, classes: ClassTable) -> Section:
     blocks.append(
         tables.filters_table(filters) if filters else missing("build", "record of the filters")
     )
+    for name, reason in (filters or {}).get("left_out", {}).items():
+        blocks.append(TextView(f"Left out before cutting: {name}. {reason}", "warning"))
     leaks = files.json("build/leaks.json")
     blocks.append(tables.leaks_table(leaks) if leaks else missing("build", "leak test"))
     blocks.append(tables.places_table(rows, _LIMIT_PLACES))

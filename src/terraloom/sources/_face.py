@@ -96,5 +96,8 @@ class Source(Protocol):
             InputError: they are wrong in a way that shows without reading pixels.
         """
 
+    def left_out(self) -> dict[str, str]:
+        """Inputs that `scenes` left out, with the reason; known once `scenes` was called."""
+
     def extents(self) -> list[tuple[int, int]]:
         """Height and width in pixels of the scenes, as far as known before acquiring."""

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict
 
 from terraloom.classes import UNKNOWN, ClassTable
-from terraloom.errors import InputError, PairError, SettingsError
+from terraloom.errors import InputError, PairError, SettingsError, UnequalSizes
 from terraloom.files import sha256_of
 from terraloom.progress import meter
 from terraloom.raster import geotiff
@@ -49,6 +49,8 @@ class Settings(BaseModel):
     whose colours are the classes'; colours: RGB in the classes' colours."""
     bands: tuple[int, int, int] = (1, 2, 3)
     """GeoTIFF bands taken as red, green, blue, counted from 1."""
+    unequal_pairs: Literal["error", "skip"] = "error"
+    """A pair whose image and mask differ in size: end the run, or leave the pair out and say so."""
     value_range: tuple[float, float] = (0.0, 255.0)
     """Values drawn as 0 and 255; one scale for all images."""
     licence: str | None = None
@@ -152,6 +154,7 @@ class FolderSource:
         self.settings = settings
         self.classes = classes
         self.value_range = settings.value_range
+        self._left_out: dict[str, str] = {}
 
     def acquire(self, folder: Path) -> None:
         """Open every pair once, so that wrong masks are named before anything is written."""
@@ -184,8 +187,17 @@ class FolderSource:
                     f"{entry[kind] or entry['id'] + '.*'} in {where}. Add the file, or leave the "
                     "id out of the index."
                 )
-            scenes.append(self._scene(entry, image, mask))
+            try:
+                scenes.append(self._scene(entry, image, mask))
+            except UnequalSizes as error:
+                if settings.unequal_pairs == "error":
+                    raise
+                self._left_out[entry["id"]] = str(error)
         return scenes
+
+    def left_out(self) -> dict[str, str]:
+        """Pairs of unequal size, where the settings say to leave them out."""
+        return dict(self._left_out)
 
     def _find(self, named: str, stem: str, sub_folder: str, found: dict[str, Path]) -> Path | None:
         """The file that the index names, by path or by name with any suffix; else by its id."""
@@ -235,9 +247,10 @@ class FolderSource:
         height, width, grid = _shape_of(image)
         mask_height, mask_width, mask_grid = _shape_of(mask)
         if (height, width) != (mask_height, mask_width) and (grid is None or mask_grid is None):
-            raise PairError(
+            raise UnequalSizes(
                 f"{image.name} is {width}×{height} pixels, its mask {mask.name} "
-                f"{mask_width}×{mask_height}. Make their sizes equal."
+                f"{mask_width}×{mask_height}. Make their sizes equal, or set "
+                'unequal_pairs = "skip" to leave such pairs out.'
             )
         day = None
         if entry["date"]:

@@ -53,6 +53,10 @@ class TilesSource:
         self.acquire(self.settings.folder)
         return _tiles.tile_checksums(self.settings.folder)
 
+    def left_out(self) -> dict[str, str]:
+        """Nothing is ever left out."""
+        return {}
+
     def extents(self) -> list[tuple[int, int]]:
         """Sizes of the groups of touching composites."""
         return [(scene.height, scene.width) for scene in self.scenes(self.settings.folder)]

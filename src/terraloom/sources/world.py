@@ -85,6 +85,10 @@ class WorldSource:
         """Nothing: the landscape follows from settings and seed."""
         return {}
 
+    def left_out(self) -> dict[str, str]:
+        """Nothing is ever left out."""
+        return {}
+
     def extents(self) -> list[tuple[int, int]]:
         """The landscape's own size."""
         return [(self.settings.height, self.settings.width)]
