@@ -101,7 +101,7 @@ def test_the_funnel_adds_up_to_the_candidates(
     assert made.funnel["too much c"] > 0
     assert made.funnel["kept"] == made.samples.num_rows > 0
     stored = json.loads((tmp_path / "filters.json").read_text())
-    assert stored == {"candidates": 36, "funnel": made.funnel}
+    assert stored == {"candidates": 36, "funnel": made.funnel, "left_out": {}}
 
 
 def test_roles_come_from_the_split_and_no_place_straddles_them(
