@@ -90,9 +90,9 @@ class Pipeline:
         try:
             outputs = stage.run(self.context, folder)
         except InputError as error:
-            if not stage.needs:
-                # The stage that reads the user's input leaves nothing half-written; later ones
-                # may hold hours of finished work, and go on once the settings are right.
+            # Wrong input leaves nothing half-written; but finished work of a later stage, which
+            # may be hours, stays for when the settings are right.
+            if not stage.needs or folder.is_bare():
                 folder.discard()
             self._log(stage, start, resumed, error=str(error))
             raise

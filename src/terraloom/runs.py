@@ -129,6 +129,10 @@ class StageFolder:
             },
         )
 
+    def is_bare(self) -> bool:
+        """Whether the stage has begun and made nothing yet."""
+        return {path.name for path in self.path.iterdir()} <= {_STARTED}
+
     def discard(self) -> None:
         """Remove the folder: its input was wrong, and nothing half-written may stay."""
         remove_folder(self.path)

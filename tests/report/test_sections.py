@@ -8,7 +8,8 @@ from terraloom.benchmarking import judge
 from terraloom.classes import preset
 from terraloom.files import append_line, write_json
 from terraloom.report.reading import ProjectFiles
-from terraloom.report.sections import published_section, verdict_section
+from terraloom.report.sections import published_section
+from terraloom.report.verdict_section import verdict_section
 from terraloom.report.views import FigureView, ListView, TableView, VerdictView
 from terraloom.settings import BenchmarkSettings
 

@@ -11,6 +11,8 @@ from terraloom.files import write_bytes, write_text
 from terraloom.report import sections
 from terraloom.report.galleries import contact_sheet
 from terraloom.report.reading import ProjectFiles
+from terraloom.report.synthetic_section import synthetic_section
+from terraloom.report.verdict_section import verdict_section
 from terraloom.report.views import Block, FigureView, GalleryView, Section
 
 PAGE: Final = "report.html"
@@ -43,10 +45,10 @@ def write_report(
     """
     files = ProjectFiles(project)
     shown = (
-        sections.verdict_section(files),
+        verdict_section(files),
         sections.data_section(files, classes),
         sections.pipeline_section(files),
-        sections.synthetic_section(files, classes),
+        synthetic_section(files, classes),
         sections.composition_section(files, classes),
         sections.embedding_section(files),
         sections.captions_section(files, classes),
