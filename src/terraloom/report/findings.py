@@ -11,6 +11,7 @@ from terraloom.report.views import (
 )
 
 APART: Final = 0.25
+"""Silhouette with real above which an origin is said to lie apart."""
 
 
 def legend(classes: ClassTable) -> LegendView:
