@@ -1,4 +1,4 @@
-"""Images and palette masks as PNG files with an index: what `[sources.folder]` reads back."""
+"""Images and palette masks as PNG with an index; `[sources.folder]` reads real samples back."""
 
 import csv
 import io

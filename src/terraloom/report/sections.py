@@ -1,4 +1,4 @@
-"""The sections of the page: what is shown, in which order, and the caveats that go with it."""
+"""The other sections of the page: what is shown, in which order, and the caveats with it."""
 
 from collections.abc import Mapping
 from typing import Any, Final
