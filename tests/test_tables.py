@@ -151,7 +151,7 @@ def test_a_newer_major_version_is_refused_by_name_and_a_newer_minor_is_read(
     path.write_text(json.dumps(manifest | {"schema_version": "1.9"}))
     assert Table.open(tmp_path / "t").num_rows == 25
     path.write_text(json.dumps(manifest | {"schema_version": "2.0"}))
-    with pytest.raises(NewerFormat, match=r"schema version 2\.0; this terraloom reads up to 1\.0"):
+    with pytest.raises(NewerFormat, match=r"schema version 2\.0; this terraloom reads up to 1\.1"):
         Table.open(tmp_path / "t")
 
 

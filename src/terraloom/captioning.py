@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from terraloom.captioners._face import Captioner, Scene, shown_to
-from terraloom.samples import decode
+from terraloom.samples import decode, decode_view
 from terraloom.tables import Shard, Table, shards_of, write_table
 
 CAPTION_SCHEMA: Final = pa.schema(
@@ -49,7 +49,7 @@ def caption_samples(
         scenes = [
             Scene(
                 sample_id=row["id"],
-                image=decode(row["image"]) if "image" in captioner.sees else None,
+                image=decode_view(row["image"]) if "image" in captioner.sees else None,
                 labels=decode(row["mask"]),
                 shares=row["shares"],
                 compass=row["crs"] is not None,

@@ -102,9 +102,14 @@ class ClassTable(BaseModel):
         Raises:
             UnknownCode: a code is in no class and not ignored; names file, code and count.
         """
-        flat, inverse = np.unique(codes, return_inverse=True)
         known = {code: label for label, c in enumerate(self.classes) for code in c.codes}
         known |= dict.fromkeys(self.ignore_codes, UNKNOWN)
+        if codes.dtype == np.uint8:
+            # No sorting for the commonest kind of mask: counts tell which codes there are.
+            flat = np.flatnonzero(np.bincount(codes.ravel(), minlength=256))
+            inverse = None
+        else:
+            flat, inverse = np.unique(codes, return_inverse=True)
         strange = [int(code) for code in flat if int(code) not in known]
         if strange:
             count = int(np.isin(codes, strange).sum())
@@ -114,8 +119,13 @@ class ClassTable(BaseModel):
                 f"in no class; the class table knows {sorted(known)}. "
                 "Add the code to a class or to ignore_codes."
             )
-        lookup = np.array([known[int(code)] for code in flat], dtype=np.uint8)
-        return lookup[inverse].reshape(codes.shape)
+        labels = np.array([known[int(code)] for code in flat], dtype=np.uint8)
+        if inverse is None:
+            lookup = np.zeros(256, dtype=np.uint8)
+            lookup[flat] = labels
+            known_labels: NDArray[np.uint8] = lookup[codes]
+            return known_labels
+        return labels[inverse].reshape(codes.shape)
 
     def labels_of_colours(
         self,

@@ -220,6 +220,46 @@ def export(
     output.print(f"wrote {count} samples to {folder}", soft_wrap=True)
 
 
+@app.command(name="import")
+def import_data(
+    layout: Annotated[str, typer.Argument(help="Layout of the data set: aras.")],
+    folder: Annotated[Path, typer.Argument(help="The data set, as its archives unpack.")],
+    out: Annotated[Path, typer.Argument(help="Project folder.")],
+    zips: Annotated[
+        Path | None,
+        typer.Option("--zips", help="Folder of the archives to check; left out, the data set's."),
+    ] = None,
+    md5: Annotated[
+        Path | None,
+        typer.Option("--md5", help="List of checksums, as md5sum writes it, for another edition."),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: all cores.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Take in a published data set with its captions, percentages and synthetic part."""
+    from terraloom.engines import local_engine
+    from terraloom.errors import InputError
+    from terraloom.importing.aras import PUBLISHED_MD5, import_aras, summary_lines
+    from terraloom.importing.archives import read_md5_file
+
+    if layout != "aras":
+        raise InputError(f"import knows no layout {layout!r}; there is: aras.")
+    summary = import_aras(
+        folder,
+        out,
+        archives=zips,
+        md5=PUBLISHED_MD5 if md5 is None else read_md5_file(md5),
+        engine=local_engine(workers),
+    )
+    if as_json:
+        print(json.dumps(summary, indent=1))
+        return
+    for line in summary_lines(summary):
+        output.print(line, soft_wrap=True)
+    output.print(f"all of it: {out / 'import' / 'import.json'}", soft_wrap=True)
+    output.print(f"next: terraloom build {out}", soft_wrap=True)
+
+
 @app.command()
 def members(as_json: JsonOption = False) -> None:
     """List every family and its members."""

@@ -7,6 +7,8 @@
     │   ├── UnknownCode         a mask holds a code or colour that the class table does not know
     │   ├── PairError           image without mask, mask without image
     │   │   └── UnequalSizes    image and mask differ in size
+    │   ├── UnreadableFile      a file ends early, or its bytes are damaged
+    │   ├── TilesDisagree       two files hold different values for the same pixels
     │   ├── NothingLeft         filters left no patch, or a role holds no row
     │   ├── OutputError         the output cannot be written
     │   ├── RoleError           rows of another role were handed to something that is fitted
@@ -53,6 +55,14 @@ class UnequalSizes(PairError):
     """An image and its mask differ in size, and nothing tells how one lies on the other."""
 
 
+class UnreadableFile(InputError):
+    """A file cannot be opened or read to its end; patches that need it are left out by name."""
+
+
+class TilesDisagree(InputError):
+    """Two files of one kind cover the same pixels with different values."""
+
+
 class NothingLeft(InputError):
     """No patch survived the filters, or a role of the split holds no row."""
 
@@ -67,6 +77,11 @@ class RoleError(InputError):
 
 class LeakFound(InputError):
     """A place, a near-duplicate image or a patch within the buffer straddles two roles."""
+
+    def __init__(self, message: str, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
+        """All that the leak test found."""
 
 
 class WeightsUnavailable(InputError):

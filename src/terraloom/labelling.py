@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from terraloom.classes import UNKNOWN, ClassTable
 from terraloom.files import sha256_of_value
-from terraloom.samples import SAMPLE_SCHEMA, decode, encode_grey, encode_mask
+from terraloom.samples import SAMPLE_SCHEMA, decode, decode_view, encode_grey, encode_mask
 from terraloom.segmenting import TrainedSegmenter
 from terraloom.settings import LabelSettings
 from terraloom.tables import Shard, Table, shards_of, write_table
@@ -64,7 +64,7 @@ def label_samples(
 
     def relabel(shard: Shard) -> tuple[pa.Table, pa.Table]:
         rows = pq.read_table(made.folder / shard.filename, schema=SAMPLE_SCHEMA)
-        images = [decode(value) for value in rows.column("image").to_pylist()]
+        images = [decode_view(value) for value in rows.column("image").to_pylist()]
         asked = [decode(value) for value in rows.column("mask").to_pylist()]
         masks, trusts, figures = [], [], []
         for start in range(0, len(images), _BATCH):

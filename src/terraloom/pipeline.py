@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from terraloom.errors import InputError, StageMissing
+from terraloom.errors import InputError, LeakFound, StageMissing
 from terraloom.files import append_line, read_json, read_lines, write_json
 from terraloom.progress import console
 from terraloom.runs import Project, stage_key
@@ -92,7 +92,8 @@ class Pipeline:
         except InputError as error:
             # Wrong input leaves nothing half-written; but finished work of a later stage, which
             # may be hours, stays for when the settings are right.
-            if not stage.needs or folder.is_bare():
+            # What the leak test found stays too, to be read.
+            if (not stage.needs and not isinstance(error, LeakFound)) or folder.is_bare():
                 folder.discard()
             self._log(stage, start, resumed, error=str(error))
             raise

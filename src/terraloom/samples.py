@@ -1,7 +1,7 @@
 """The sample table: one row per image with its mask, place, date, sources and seed.
 
-Images and masks are PNG bytes in Hugging Face's image struct, so `datasets`, DuckDB and pandas read
-the shards as they are; footprints are WKB in EPSG:4326 under GeoParquet metadata.
+Images are PNG (8-bit RGB) or TIFF bytes (more bands or bits), masks PNG, in Hugging Face's image
+struct, so `datasets`, DuckDB and pandas read the shards as they are; footprints are WKB in EPSG:4326 under GeoParquet metadata.
 """
 
 import datetime
@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from terraloom.classes import UNKNOWN, ClassTable
+from terraloom.png import encode_png
+from terraloom.raster.geotiff import decode_tiff, encode_tiff
 from terraloom.types import ImageU8, LabelMask, TrustMap
 
 _IMAGE_TYPE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -29,6 +32,9 @@ _SOURCE_TYPE: Final = pa.struct(
         ("attribution", pa.string()),
     ]
 )
+DRAWN: Final = (0.0, 255.0)
+"""The range of an image that is stored as it is drawn."""
+_TIFF_MARKS: Final = (b"II*\0", b"MM\0*")
 _METADATA: Final = {
     "huggingface": json.dumps(
         {
@@ -45,7 +51,9 @@ _METADATA: Final = {
         {
             "version": "1.1.0",
             "primary_column": "footprint",
-            "columns": {"footprint": {"encoding": "WKB", "geometry_types": ["Polygon"]}},
+            "columns": {
+                "footprint": {"encoding": "WKB", "geometry_types": ["Polygon", "MultiPolygon"]}
+            },
         }
     ),
 }
@@ -68,6 +76,8 @@ SAMPLE_SCHEMA: Final = pa.schema(
         ("transform", pa.list_(pa.float64())),
         ("footprint", pa.binary()),
         ("date", pa.date32()),
+        ("label_year", pa.int32()),
+        ("shift", pa.list_(pa.float32())),
         ("source", pa.list_(_SOURCE_TYPE)),
         ("parent", pa.string()),
         ("seed", pa.int64()),
@@ -94,21 +104,27 @@ class Sample:
     """One image with its mask; fields as in the sample table."""
 
     id: str
-    image: ImageU8
-    """8-bit RGB, "height width 3"."""
+    image: NDArray[np.generic]
+    """8-bit RGB, "height width 3"; or more bands, or another type, kept as TIFF."""
     mask: LabelMask
     origin: str
     split: str = ""
     place: str | None = None
     trust: TrustMap | None = None
     scale: float | None = None
-    """Reflectance (or source units) per digital number: value = scale · DN + offset."""
+    """Reflectance per digital number: value = scale · DN + offset."""
     offset: float | None = None
+    bands: tuple[str, ...] = ("red", "green", "blue")
+    view: tuple[float, float] = DRAWN
+    """Values drawn as 0 and 255 where the image is not 8-bit RGB."""
     crs: str | None = None
     transform: tuple[float, ...] | None = None
     """Affine a, b, c, d, e, f: x = a·column + b·row + c, y = d·column + e·row + f."""
     footprint: bytes | None = None
     date: datetime.date | None = None
+    label_year: int | None = None
+    shift: tuple[float, float, float] | None = None
+    """How far labels lie below and right of the image in pixels; peak-to-sidelobe ratio."""
     sources: tuple[SourceFile, ...] = field(default=())
     parent: str | None = None
     seed: int | None = None
@@ -123,9 +139,9 @@ def samples_to_table(samples: Sequence[Sample], classes: ClassTable) -> pa.Table
         columns["split"].append(sample.split)
         columns["origin"].append(sample.origin)
         columns["place"].append(sample.place)
-        columns["image"].append(_packed(encode_image(sample.image), f"{sample.id}.png"))
-        columns["bands"].append(["red", "green", "blue"])
-        columns["dtype"].append("uint8")
+        columns["image"].append(_packed_image(sample))
+        columns["bands"].append(list(sample.bands))
+        columns["dtype"].append(str(sample.image.dtype))
         columns["scale"].append(sample.scale)
         columns["offset"].append(sample.offset)
         columns["mask"].append(_packed(encode_mask(sample.mask, classes), f"{sample.id}-mask.png"))
@@ -138,6 +154,8 @@ def samples_to_table(samples: Sequence[Sample], classes: ClassTable) -> pa.Table
         columns["transform"].append(sample.transform)
         columns["footprint"].append(sample.footprint)
         columns["date"].append(sample.date)
+        columns["label_year"].append(sample.label_year)
+        columns["shift"].append(sample.shift)
         columns["source"].append([vars(source) for source in sample.sources])
         columns["parent"].append(sample.parent)
         columns["seed"].append(sample.seed)
@@ -147,26 +165,59 @@ def samples_to_table(samples: Sequence[Sample], classes: ClassTable) -> pa.Table
 
 def encode_image(pixels: ImageU8) -> bytes:
     """PNG of an 8-bit RGB image."""
-    return _png(Image.fromarray(np.ascontiguousarray(pixels), mode="RGB"))
+    return encode_png(pixels)
 
 
 def encode_grey(pixels: NDArray[np.uint8]) -> bytes:
     """PNG of an 8-bit single-band image."""
-    return _png(Image.fromarray(np.ascontiguousarray(pixels), mode="L"))
+    return encode_png(pixels)
 
 
 def encode_mask(labels: LabelMask, classes: ClassTable) -> bytes:
     """Palette PNG whose values are label ids and whose palette shows the class colours."""
-    image = Image.fromarray(np.ascontiguousarray(labels), mode="P")
-    image.putpalette(classes.palette.tobytes())
-    return _png(image)
+    return encode_png(labels, classes.palette)
 
 
-def decode(packed: dict[str, Any] | bytes) -> NDArray[np.uint8]:
-    """Pixels of a PNG in an image struct (or of its bytes): values as stored, palette or not."""
+def decode(packed: dict[str, Any] | bytes) -> NDArray[Any]:
+    """Pixels in an image struct (or of its bytes): values as stored, palette or not."""
     data = packed if isinstance(packed, bytes) else packed["bytes"]
+    if data.startswith(_TIFF_MARKS):
+        return decode_tiff(data)[0]
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image)
+
+
+def decode_view(packed: dict[str, Any] | bytes) -> ImageU8:
+    """An image as 8-bit RGB, whatever is stored: what models and eyes look at.
+
+    PNG is taken as it is; of a TIFF the first three bands are brought to 0 … 255 on the fixed
+    scale that it carries.
+    """
+    data = packed if isinstance(packed, bytes) else packed["bytes"]
+    if not data.startswith(_TIFF_MARKS):
+        return decode(data)
+    pixels, tags = decode_tiff(data)
+    return scale_to_u8(pixels[..., :3], float(tags["view_low"]), float(tags["view_high"]))
+
+
+def scale_to_u8(image: NDArray[np.generic], low: float, high: float) -> ImageU8:
+    """Source values to 0 … 255 on one fixed linear scale: rint(255 · clip((v−low)/(high−low)))."""
+    if image.dtype in (np.uint8, np.uint16):
+        # The same arithmetic, once per possible value instead of once per pixel.
+        looked_up: ImageU8 = _lookup(str(image.dtype), low, high)[image]
+        return looked_up
+    return _scaled(image, low, high)
+
+
+@cache
+def _lookup(dtype: str, low: float, high: float) -> NDArray[np.uint8]:
+    return _scaled(np.arange(np.iinfo(dtype).max + 1, dtype=dtype), low, high)
+
+
+def _scaled(image: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
+    unit = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    scaled: NDArray[np.uint8] = np.rint(255.0 * np.clip(unit, 0.0, 1.0)).astype(np.uint8)
+    return scaled
 
 
 def unknown_share(labels: LabelMask) -> float:
@@ -174,11 +225,13 @@ def unknown_share(labels: LabelMask) -> float:
     return float((labels == UNKNOWN).mean())
 
 
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    # Level 1 is several times faster than the default for a few percent more bytes.
-    image.save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
+def _packed_image(sample: Sample) -> dict[str, Any]:
+    plain = sample.image.dtype == np.uint8 and sample.image.shape[2] == 3
+    if plain and sample.view == DRAWN:
+        return _packed(encode_image(sample.image), f"{sample.id}.png")  # type: ignore[arg-type]
+    low, high = sample.view
+    tags = {"view_low": repr(float(low)), "view_high": repr(float(high))}
+    return _packed(encode_tiff(sample.image, tags), f"{sample.id}.tif")
 
 
 def _packed(data: bytes, path: str) -> dict[str, Any]:

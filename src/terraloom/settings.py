@@ -38,6 +38,8 @@ class ProjectSettings(Section):
     """Every random draw of the run is derived from it."""
     threads: int = Field(default=0, ge=0)
     """CPU threads for training; 0 takes one per core. Another count may change the last digits."""
+    workers: int = Field(default=0, ge=0)
+    """Processes for cutting; 0 takes one per core. Never changes a result."""
 
 
 class ClassesSettings(Section):
@@ -74,18 +76,49 @@ class CutSettings(Section):
     """Pixels between neighbouring patches; left out, the patch size (no overlap)."""
     edge: Literal["drop", "shift"] = "drop"
     """Rest of a scene that holds no whole patch: drop it, or shift the last patch inward."""
+    grid: Literal["mosaic", "per-tile"] = "mosaic"
+    """mosaic: patches straddle the edges of touching images; per-tile: each image is cut alone, as
+    published, and the rest at its edges is lost."""
+    stretch: Literal["fixed", "aras"] = "fixed"
+    """fixed: one linear scale for all patches, low … high; aras: each patch by its own maximum, as
+    published, so that brightness no longer compares between patches."""
     low: float | None = None
-    """Source value drawn as 0. One fixed scale for all; left out, the source's own default."""
+    """Source value drawn as 0. One fixed scale for all; left out, the source's own default
+    (Sentinel-2 composites: reflectance 0)."""
     high: float | None = None
-    """Source value drawn as 255."""
+    """Source value drawn as 255 (Sentinel-2 composites: 3000, reflectance 0.3)."""
+    depth: Literal[8, 16] = 8
+    """8: 8-bit RGB as PNG; 16: the source's own values as TIFF, on which models look through the
+    fixed scale."""
+    nir: bool = False
+    """Keep the near infrared as fourth band; needs depth = 16, since the scale of visible light
+    would cut it off."""
     max_unknown_share: float = Field(default=0.0, ge=0, le=1)
     """A patch with a larger share of unknown pixels is left out."""
+    max_cloud_share: float = Field(default=0.05, ge=0, le=1)
+    """A patch with a larger share of clouded pixels is left out, where the source tells clouds."""
     max_class_share: dict[str, float] = {}
     """Per class name: a patch with a larger share is left out (the paper: water 0.9)."""
     min_classes: int = Field(default=1, ge=1)
     """A patch with fewer classes is left out."""
+    max_year_gap: int = Field(default=1, ge=0)
+    """A patch whose image is more years away from its labels is left out, where both are known."""
     drop_blank: bool = True
     """Leave out patches whose image is one single value (no data)."""
+    check_shift: bool = True
+    """Measure how far the labels of each patch lie off its image."""
+    max_shift_px: float = Field(default=2.0, gt=0)
+    """A clear shift beyond this many pixels flags the patch."""
+    drop_shifted: bool = False
+    """Leave flagged patches out instead of only flagging them."""
+
+    @model_validator(mode="after")
+    def _storable(self) -> "CutSettings":
+        if self.nir and self.depth == 8:
+            raise ValueError("nir = true needs depth = 16; on 8 bits the near infrared saturates")
+        if self.stretch == "aras" and self.depth == 16:
+            raise ValueError('stretch = "aras" makes 8-bit images; set depth = 8')
+        return self
 
 
 class SplitSettings(Section):
@@ -488,8 +521,9 @@ def _expand(value: Any, origin: str) -> Any:  # noqa: ANN401 - any TOML value
 
 
 def _resolve_paths(options: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """A source's `folder` is relative to the settings file."""
+    """A source's `folder` and `polygons` are relative to the settings file."""
     resolved = dict(options)
-    if isinstance(resolved.get("folder"), str):
-        resolved["folder"] = str((base / resolved["folder"]).resolve())
+    for key in ("folder", "polygons"):
+        if isinstance(resolved.get(key), str):
+            resolved[key] = str((base / resolved[key]).resolve())
     return resolved

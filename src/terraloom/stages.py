@@ -53,6 +53,18 @@ class Context:
         )
         return source
 
+    @property
+    def acquired(self) -> Path:
+        """Where the source brings its inputs.
+
+        It lies beside the stages, so that another patch size or split never fetches them again;
+        another source, area or year has a folder of its own.
+        """
+        name = self.settings.source_name
+        options = member_settings(self.settings, "sources", name).model_dump(mode="json")
+        digest = sha256_of_value({"options": options, "seed": derive_seed(self.seed, "source")})
+        return self.project.folder / "inputs" / f"{name}-{digest[:12]}"
+
     def path(self, stage: str, *parts: str) -> Path:
         """A path in a stage's folder."""
         return self.project.folder.joinpath(stage, *parts)
@@ -112,6 +124,7 @@ def _members_of(stage: str, settings: Settings) -> Mapping[str, Sequence[str]]:
 
 def _build(context: Context, folder: StageFolder) -> dict[str, str]:
     from terraloom.dataset.build import build_dataset
+    from terraloom.engines import local_engine
 
     made = build_dataset(
         context.source,
@@ -120,6 +133,8 @@ def _build(context: Context, folder: StageFolder) -> dict[str, str]:
         cut=context.settings.cut,
         split=context.settings.split,
         seed=derive_seed(context.seed, "split"),
+        acquired=context.acquired,
+        engine=local_engine(context.settings.project.workers),
     )
     rows = made.leaks.rows
     console.print(

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from terraloom.engines import Engine, InProcess
 from terraloom.errors import DamagedTable, NewerFormat, StageMissing
 from terraloom.files import (
     atomic_path,
@@ -24,7 +25,7 @@ from terraloom.files import (
 )
 from terraloom.progress import meter
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
 """Major.minor of the format: readers refuse a newer major and read every older one."""
 SHARD_ROWS: Final = 2000
 """Most rows of one shard."""
@@ -93,17 +94,20 @@ def write_table(
     inputs: dict[str, str],
     description: str,
     unit: str = "rows",
+    engine: Engine | None = None,
 ) -> "Table":
     """Make the missing shards of a table and, last, its manifest.
 
     Args:
         folder: of the table; shards that stand there already are kept.
         shards: the whole plan.
-        make: computes a shard's rows, in id order, from nothing but the shard and fixed inputs.
+        make: computes a shard's rows, in id order, from nothing but the shard and fixed inputs;
+            an engine of several processes needs it to be picklable.
         settings_sha256: of the settings that decide the content.
         inputs: checksum of every input, by name.
         description: what the progress bar says.
         unit: of the progress bar.
+        engine: where shards are computed; left out, in this process.
 
     Returns:
         The complete table.
@@ -114,12 +118,10 @@ def write_table(
     remove_leftovers(folder)
     total = sum(shard.stop - shard.start for shard in shards)
     done = [shard for shard in shards if (folder / shard.filename).exists()]
+    left = [shard for shard in shards if shard not in done]
     with meter(description, total, unit, sum(s.stop - s.start for s in done)) as progress:
-        for shard in shards:
-            path = folder / shard.filename
-            if not path.exists():
-                write_shard(path, make(shard))
-                progress.advance(shard.stop - shard.start)
+        for shard in (engine or InProcess()).each(_MakeShard(folder, make), left):
+            progress.advance(shard.stop - shard.start)
     entries = []
     for shard in shards:
         path = folder / shard.filename
@@ -143,6 +145,17 @@ def write_table(
         },
     )
     return Table.open(folder)
+
+
+@dataclass(frozen=True)
+class _MakeShard:
+    """Computes one shard and writes it; can be sent to another process."""
+
+    folder: Path
+    make: Callable[[Shard], pa.Table]
+
+    def __call__(self, shard: Shard) -> None:
+        write_shard(self.folder / shard.filename, self.make(shard))
 
 
 @dataclass(frozen=True)

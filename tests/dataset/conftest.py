@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from terraloom.classes import ClassTable, LandClass
+from terraloom.errors import UnreadableFile
 from terraloom.raster.grid import Grid, Window
 from terraloom.samples import SourceFile
 from terraloom.seeds import generator_at
@@ -28,12 +29,26 @@ class CoordinateScene:
     height: int = 70
     width: int = 101
     date: datetime.date | None = None
+    label_year: int | None = None
+    bands: tuple[str, ...] = ("red", "green", "blue")
     pattern: str = ""
     """Scenes of one pattern show the same image; left out, the name decides."""
     unknown_below: int | None = None
     """From this row on nothing is known."""
 
+    unreadable_below: int | None = None
+    """Windows that reach this row raise, as a damaged file does."""
+
+    def parts(self) -> list["CoordinateScene"]:
+        return [self]
+
+    def holds(self, window: Window) -> bool:
+        return True
+
     def read(self, window: Window) -> Pixels:
+        if self.unreadable_below is not None:
+            if window.row + window.height > self.unreadable_below:
+                raise UnreadableFile(f"{self.name}.tif cannot be read: torn.")
         rows, columns = np.mgrid[
             window.row : window.row + window.height, window.column : window.column + window.width
         ]
@@ -60,6 +75,7 @@ class CoordinateSource:
     given_scenes: tuple[CoordinateScene, ...]
     value_range: tuple[float, float] = (0.0, 255.0)
     unit_scale: float | None = None
+    unit_offset: float = 0.0
     acquired: list[Path] = field(default_factory=list)
 
     def acquire(self, folder: Path) -> None:

@@ -12,14 +12,19 @@ import numpy as np
 import pytest
 import shapely
 
-from terraloom.classes import ClassTable
-from terraloom.dataset import build as build_module
+from terraloom import tables
+from terraloom.classes import ClassTable, preset
+from terraloom.dataset import cutting
 from terraloom.dataset.build import Dataset, build_dataset
+from terraloom.engines import InProcess, ProcessPool
 from terraloom.errors import LeakFound, NothingLeft, SettingsError
 from terraloom.raster.grid import Grid
-from terraloom.samples import decode
+from terraloom.samples import decode, decode_view
 from terraloom.settings import CutSettings, SplitSettings
-from terraloom.tables import MANIFEST, Table
+from terraloom.sources import tiles
+from terraloom.sources.world import Settings as WorldSettings
+from terraloom.sources.world import write_world
+from terraloom.tables import Table
 
 NAMES = ("a", "a-b", "b", "c", "d", "e")
 UTM = Grid("EPSG:32636", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_300_000.0), 70, 101)
@@ -46,8 +51,8 @@ def build(three_classes: ClassTable) -> Callable[..., Dataset]:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_module, "_SURVEY_ROWS", 10)
-    monkeypatch.setattr(build_module, "_SAMPLE_ROWS", 7)
+    monkeypatch.setattr(cutting, "_MIN_SHARD_ROWS", 1)
+    monkeypatch.setattr(cutting, "_MAX_SHARD_ROWS", 7)
 
 
 def where(sample_id: str) -> tuple[str, int, int]:
@@ -101,7 +106,9 @@ def test_the_funnel_adds_up_to_the_candidates(
     assert made.funnel["too much c"] > 0
     assert made.funnel["kept"] == made.samples.num_rows > 0
     stored = json.loads((tmp_path / "filters.json").read_text())
-    assert stored == {"candidates": 36, "funnel": made.funnel, "left_out": {}}
+    assert stored == {
+        "candidates": 36, "funnel": made.funnel, "left_out": {}, "unreadable": {}, "shifted": 0,
+    }  # fmt: skip
 
 
 def test_roles_come_from_the_split_and_no_place_straddles_them(
@@ -157,26 +164,124 @@ def test_the_buffer_is_a_step_of_the_funnel(
     assert min(gaps) >= 100
 
 
-def test_an_interrupted_build_goes_on_to_equal_bytes(
-    build: Callable[..., Dataset], make_source: MakeSource, small_shards: None, tmp_path: Path
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("shards", range(1, 19))
+def test_a_build_killed_after_any_shard_goes_on_to_equal_bytes(
+    build: Callable[..., Dataset],
+    make_source: MakeSource,
+    small_shards: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shards: int,
 ) -> None:
-    build(make_source(*NAMES), tmp_path)
-    whole = files_of(tmp_path)
-    assert {"samples/part-00005.parquet", "survey/part-00003.parquet"} <= whole.keys()
-    for lost in (
-        ["samples/manifest.json", "samples/part-00002.parquet", "leaks.json"],
-        ["samples/manifest.json", "survey/manifest.json", "survey/part-00001.parquet"],
-        [name for name in whole if name.startswith("samples/")],
-    ):
-        for name in lost:
-            (tmp_path / name).unlink()
-        for folder in ("samples", "survey"):
-            (tmp_path / folder / ".part-00002.parquet.4711.part").write_bytes(b"torn")
-            if f"{folder}/{MANIFEST}" not in lost:
-                (tmp_path / folder / ".part-00002.parquet.4711.part").unlink()
-        made = build(make_source(*NAMES), tmp_path)
-        assert files_of(tmp_path) == whole
-        made.samples.verify()
+    build(make_source(*NAMES), tmp_path / "whole")
+    whole = files_of(tmp_path / "whole")
+    assert {"samples/part-00005.parquet", "candidates/part-00003.parquet"} <= whole.keys()
+    assert not any(name.startswith("cut/") for name in whole)
+    written = []
+    write = tables.write_shard
+
+    def write_some(path: Path, rows: Any) -> None:
+        if len(written) == shards:
+            (path.parent / f".{path.name}.4711.part").write_bytes(b"torn")
+            raise Killed
+        written.append(path)
+        write(path, rows)
+
+    monkeypatch.setattr(tables, "write_shard", write_some)
+    if shards < 18:  # six of cutting, six of samples, six of candidates
+        with pytest.raises(Killed):
+            build(make_source(*NAMES), tmp_path / "killed")
+        assert len(written) == shards
+    monkeypatch.setattr(tables, "write_shard", write)
+    made = build(make_source(*NAMES), tmp_path / "killed")
+    assert files_of(tmp_path / "killed") == whole
+    made.samples.verify()
+
+
+def test_a_pool_of_processes_makes_the_same_bytes(
+    three_classes: ClassTable, tmp_path: Path
+) -> None:
+    write_world(tmp_path / "tiles", WorldSettings(height=512, width=576), 5)
+    source = tiles.build(tiles.Settings(folder=tmp_path / "tiles"), preset("worldcover7"), 0)
+    for name, engine in (("one", InProcess()), ("pool", ProcessPool(2))):
+        build_dataset(
+            source,
+            preset("worldcover7"),
+            tmp_path / name,
+            cut=CutSettings(patch_size=32, stride=8),
+            split=SplitSettings(by="block", block_size_m=640),
+            seed=3,
+            engine=engine,
+        )
+    shards = Table.open(tmp_path / "pool" / "candidates").manifest["shards"]
+    assert len(shards) >= 4  # or the pool would not have been used
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "pool")
+
+
+def test_what_cannot_be_read_is_named_and_counted_and_the_rest_goes_on(
+    build: Callable[..., Dataset], make_source: MakeSource, tmp_path: Path
+) -> None:
+    made = build(make_source(*NAMES, unreadable_below=40), tmp_path)
+    assert made.funnel["unreadable"] == 18
+    assert made.funnel["kept"] == made.samples.num_rows == 18
+    stored = json.loads((tmp_path / "filters.json").read_text())
+    assert stored["unreadable"] == {f"{name}.tif cannot be read: torn.": 3 for name in NAMES}
+    errors = Table.open(tmp_path / "errors").read().to_pylist()
+    assert {row["message"] for row in errors} == set(stored["unreadable"])
+    assert {where(row["id"])[1] for row in errors} == {32}
+    with pytest.raises(NothingLeft, match="'unreadable' took 36"):
+        build(make_source(*NAMES, unreadable_below=1), tmp_path / "none")
+
+
+def test_every_candidate_says_what_became_of_it(
+    build: Callable[..., Dataset], make_source: MakeSource, tmp_path: Path
+) -> None:
+    made = build(make_source(*NAMES, unknown_below=40), tmp_path)
+    rows = Table.open(tmp_path / "candidates").read().to_pylist()
+    assert Counter(row["reason"] for row in rows) == made.funnel
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    for row in rows:
+        below = where(row["id"])[1] == 32
+        assert row["unknown_share"] == pytest.approx(24 / 32 if below else 0.0)
+        assert row["reason"] == ("unknown pixels" if below else "kept")
+        assert row["mean_trust"] is None
+        assert row["lon"] is None
+
+
+def test_images_too_far_from_their_labels_in_time_are_left_out(
+    build: Callable[..., Dataset], make_source: MakeSource, tmp_path: Path
+) -> None:
+    source = make_source(*NAMES, date=datetime.date(2017, 5, 1), label_year=2020)
+    with pytest.raises(NothingLeft, match="'image and labels years apart' took 36"):
+        build(source, tmp_path / "strict")
+    made = build(source, tmp_path / "loose", cut_max_year_gap=3)
+    (row, *_) = made.samples.read(["date", "label_year"]).to_pylist()
+    assert row == {"date": datetime.date(2017, 5, 1), "label_year": 2020}
+    gaps = Table.open(tmp_path / "loose" / "candidates").read(["year_gap"])
+    assert set(gaps.column("year_gap").to_pylist()) == {3}
+
+
+def test_sixteen_bits_keep_the_sources_own_values(
+    build: Callable[..., Dataset], make_source: MakeSource, tmp_path: Path
+) -> None:
+    source = make_source(*NAMES, value_range=(10.0, 61.0), unit_scale=1e-4)
+    made = build(source, tmp_path, cut_depth=16)
+    for row in made.samples.read().to_pylist():
+        _, top, left = where(row["id"])
+        stored = decode(row["image"])
+        assert stored.dtype == np.uint8  # what this source has
+        assert (stored[..., 1] == np.arange(left, left + 32)).all()
+        assert row["scale"] == 1e-4
+        assert row["offset"] == 0.0
+        assert row["dtype"] == "uint8"
+        view = decode_view(row["image"])
+        expected = np.clip(np.arange(top, top + 32) - 10, 0, 51) * 5
+        assert row["image"]["path"].endswith(".tif")
+        assert (view[:, 0, 0] == expected).all()
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_another_split(

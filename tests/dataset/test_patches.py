@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terraloom.dataset.patches import scale_to_u8, thumbnail, window_grid
+from terraloom.dataset.patches import thumbnail, window_grid
+from terraloom.samples import scale_to_u8
 
 
 def positions(*arguments: object) -> list[tuple[int, int]]:

@@ -44,20 +44,20 @@ def test_all_nine_composites_under_a_map_find_it_and_their_neighbours_do_not(
 ) -> None:
     name = TileName(2021, south, west, "Map")
     path = Path(name.filename)
-    tiles = TileSet({}, {name: path})
+    tiles = TileSet({}, {name: (path,)}, {})
     found = {
         (lat, lon)
         for lat in range(south - 2, south + 5)
         for lon in range(west - 2, west + 5)
-        if tiles.maps_under(TileName(2021, lat, lon, "S2RGBNIR")) == [path]
+        if tiles.maps_under(TileName(2021, lat, lon, "S2RGBNIR")) == (path,)
     }
     assert found == {(south + i, west + j) for i in range(3) for j in range(3)}
 
 
 def test_a_map_of_another_year_does_not_count() -> None:
     name = TileName(2020, 39, 33, "Map")
-    tiles = TileSet({}, {name: Path(name.filename)})
-    assert tiles.maps_under(TileName(2021, 39, 33, "S2RGBNIR")) == []
+    tiles = TileSet({}, {name: (Path(name.filename),)}, {})
+    assert tiles.maps_under(TileName(2021, 39, 33, "S2RGBNIR")) == ()
 
 
 def test_tiles_are_found_deep_in_a_folder_and_sorted_by_product(tmp_path: Path) -> None:
@@ -68,8 +68,10 @@ def test_tiles_are_found_deep_in_a_folder_and_sorted_by_product(tmp_path: Path) 
         path.write_text("")
     (tmp_path / "other.tif").write_text("")
     tiles = find_tiles(tmp_path)
-    assert tiles.maps == {names[0]: tmp_path / "sub0" / names[0].filename}
-    assert tiles.composites == {names[1]: tmp_path / "sub1" / names[1].filename}
+    assert tiles.maps == {names[0]: (tmp_path / "sub0" / names[0].filename,)}
+    assert tiles.composites == {names[1]: (tmp_path / "sub1" / names[1].filename,)}
+    assert tiles.qualities_under(names[1]) == (tmp_path / "sub2" / names[2].filename,)
+    assert tiles.maps_without_composite() == []
 
 
 def test_a_folder_without_maps_or_composites_says_which(tmp_path: Path) -> None:

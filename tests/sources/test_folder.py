@@ -9,7 +9,15 @@ import pytest
 from PIL import Image
 
 from terraloom.classes import ClassTable, LandClass
-from terraloom.errors import InputError, PairError, SettingsError, UnequalSizes, UnknownCode
+from terraloom.errors import (
+    InputError,
+    NothingLeft,
+    PairError,
+    SettingsError,
+    UnequalSizes,
+    UnknownCode,
+    UnreadableFile,
+)
 from terraloom.files import sha256_of
 from terraloom.raster import geotiff
 from terraloom.raster.grid import Grid, Window
@@ -361,6 +369,7 @@ def test_sizes_that_differ_are_told_with_both(tmp_path: Path) -> None:
         ("name,place\na,b\n", r"index\.csv has columns name, place; a column 'id' is needed"),
         ("", "has columns none"),
         ("id,date\na,May 2021\n", r"id a: date 'May 2021' is not YYYY-MM-DD"),
+        ("id,label_year\na,21\n", r"id a: label_year '21' is not a year such as 2021"),
         ("id,image,mask\n../../a,a,a\n", r"lists id '\.\./\.\./a'; an id is a plain name"),
         ("id,image,mask\n,a,a\n", r"lists id ''; an id is a plain name"),
     ],
@@ -397,21 +406,52 @@ def test_missing_or_empty_folders_are_told(tmp_path: Path) -> None:
         build(tmp_path, masks="empty").scenes(tmp_path)
 
 
-def test_files_that_are_no_images_are_told_by_name(tmp_path: Path) -> None:
-    write_pair(tmp_path, "a")
+def test_files_that_are_no_images_are_left_out_by_name(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_pair(tmp_path, name)
     (tmp_path / "images" / "a.png").write_text("hello")
-    with pytest.raises(PairError, match=r"a\.png cannot be read as an image"):
+    (tmp_path / "masks" / "c.png").write_bytes(b"")
+    source = build(tmp_path)
+    assert [scene.name for scene in source.scenes(tmp_path)] == ["b"]
+    assert sorted(source.given()) == ["images/b.png", "masks/b.png"]
+    told = source.left_out()
+    assert sorted(told) == ["a", "c"]
+    assert "a.png cannot be read as an image" in told["a"]
+    with pytest.raises(UnreadableFile, match=r"a\.png cannot be read as an image"):
+        build(tmp_path, unreadable="error").scenes(tmp_path)
+    (tmp_path / "images" / "b.png").write_text("hello")
+    with pytest.raises(NothingLeft, match=r"none of the 3 images in .* the first, a: a\.png"):
         build(tmp_path).scenes(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["images", "masks"])
-def test_a_truncated_file_is_told_before_anything_is_cut(tmp_path: Path, kind: str) -> None:
+def test_a_truncated_file_ends_the_run_or_the_patches_that_need_it(
+    tmp_path: Path, kind: str
+) -> None:
     write_pair(tmp_path, "a", 200, 300)
     path = tmp_path / kind / "a.png"
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(PairError, match=r"a\.png cannot be read to its end: "):
-        build(tmp_path).acquire(tmp_path)
+    with pytest.raises(UnreadableFile, match=r"a\.png cannot be read to its end: "):
+        build(tmp_path, unreadable="error").acquire(tmp_path)
+    source = build(tmp_path)
+    source.acquire(tmp_path)
+    (scene,) = source.scenes(tmp_path)
+    with pytest.raises(UnreadableFile, match=r"a\.png cannot be read to its end: "):
+        scene.read(Window(0, 0, 64, 64))
+
+
+def test_files_alone_are_left_out_where_asked(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_pair(tmp_path, name)
+    (tmp_path / "masks" / "a.png").unlink()
+    (tmp_path / "images" / "c.png").unlink()
+    source = build(tmp_path, unpaired="skip")
+    assert [scene.name for scene in source.scenes(tmp_path)] == ["b"]
+    told = source.left_out()
+    assert sorted(told) == ["a", "masks/c.png"]
+    assert "a: image without mask; looked for a.* in" in told["a"]
+    assert "c.png: mask without image" in told["masks/c.png"]
 
 
 def test_an_image_deeper_than_8_bits_is_not_cut_off_silently(tmp_path: Path) -> None:

@@ -1,29 +1,36 @@
-"""Face of the first stages: scenes are surveyed, split, tested for leaks, and cut into samples."""
+"""Face of the first stages: scenes are cut, split, tested for leaks, and become samples."""
 
-import hashlib
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from terraloom.classes import ClassTable
-from terraloom.dataset.filters import KEPT, check_something_left, funnel, reason_to_drop
+from terraloom.dataset.cutting import CANDIDATE_SCHEMA, Cutter
+from terraloom.dataset.filters import DISAGREE, KEPT, UNREADABLE, check_something_left, funnel
 from terraloom.dataset.leaks import LeakReport, check_leaks
-from terraloom.dataset.patches import scale_to_u8, thumbnail, window_grid
+from terraloom.dataset.patches import THUMBNAIL_VALUES
 from terraloom.dataset.split import Candidates, Split, split_candidates
-from terraloom.errors import SettingsError
-from terraloom.files import sha256_of_value, write_json
+from terraloom.engines import Engine
+from terraloom.errors import LeakFound, SettingsError
+from terraloom.files import remove_folder, sha256_of_value, write_json
 from terraloom.progress import console
-from terraloom.raster.grid import Window, metres_between
-from terraloom.samples import Sample, samples_to_table
+from terraloom.samples import SAMPLE_SCHEMA
 from terraloom.settings import CutSettings, SplitSettings
-from terraloom.sources._face import Pixels, Scene, Source
-from terraloom.tables import Shard, Table, plan_shards, write_table
-from terraloom.types import Float64Array
+from terraloom.sources._face import Source
+from terraloom.tables import MANIFEST, Shard, Table, plan_shards, write_table
+from terraloom.types import Float64Array, Role
 
-_SURVEY_ROWS = 2000
-_SAMPLE_ROWS = 512
+_MOST_TOLD: Final = 12
+_CUT, _CANDIDATES, _SAMPLES, _ERRORS = "cut", "candidates", "samples", "errors"
+_LIGHT: Final = [name for name in CANDIDATE_SCHEMA.names if name != "corners"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Dataset:
     funnel: dict[str, int]
     """Candidates per filter, "kept" and "buffer" included."""
     leaks: LeakReport
+    left_out: dict[str, str]
+    """Inputs that could not be used, with the reason."""
 
 
 def build_dataset(
@@ -45,82 +54,91 @@ def build_dataset(
     cut: CutSettings,
     split: SplitSettings,
     seed: int,
+    acquired: Path | None = None,
+    engine: Engine | None = None,
 ) -> Dataset:
     """Build the table of real samples in `folder`/samples.
 
-    Two passes over the scenes: the survey measures every candidate patch (class shares, filter,
-    thumbnail); the split and the leak test look at the survey; the second pass writes what is kept.
-    Every pass is made of shards, so an interrupted build goes on where it stopped.
+    One pass over the scenes measures, filters and encodes every candidate patch (`cut`, kept until
+    the samples stand); the split and the leak test look at its light columns; then what is kept
+    gets its role. Every pass is made of shards, so an interrupted build goes on where it stopped.
+    An input that cannot be read leaves out the patches that need it, by name, and no others.
 
     Args:
-        source: of scenes; acquires its inputs into `folder`/source.
+        source: of scenes.
         classes: class table.
         folder: of the stage.
         cut: patch size, scale and filters.
         split: roles.
         seed: of the split; pixels do not depend on it.
+        acquired: where the source brings its inputs; left out, `folder`/source.
+        engine: where shards are cut; left out, in this process.
 
     Raises:
-        InputError: in all its kinds: unknown codes, pairs that do not fit, nothing left, a leak.
+        LeakFound: the gate; `leaks.json` says all that was found.
+        InputError: in all its kinds: unknown codes, pairs that do not fit, nothing left.
     """
     for name in cut.max_class_share:
         if name not in classes.names:
             raise SettingsError(
                 f"cut.max_class_share names {name!r}; the classes are {', '.join(classes.names)}."
             )
-    source.acquire(folder / "source")
-    scenes = source.scenes(folder / "source")
-    inputs = source.inputs(folder / "source")
+    acquired = folder / "source" if acquired is None else acquired
+    source.acquire(acquired)
+    scenes = source.scenes(acquired)
+    left_out = source.left_out()
+    _tell_left_out(left_out)
+    cutter = Cutter.of(source, scenes, classes, cut)
+    if not len(cutter.plan):
+        check_something_left({}, cut)
+    inputs = source.inputs(acquired)
     settings_sha256 = sha256_of_value(
         {"cut": cut.model_dump(mode="json"), "split": split.model_dump(mode="json"), "seed": seed}
     )
-    cutter = _Cutter(source, scenes, classes, cut)
-    if not cutter.plan:
-        check_something_left({}, cut)
-    survey = write_table(
-        folder / "survey",
-        plan_shards(len(cutter.plan), _SURVEY_ROWS),
-        cutter.survey_shard,
-        settings_sha256=settings_sha256,
-        inputs=inputs,
-        description="surveying patches",
-        unit="patches",
-    ).read()
-    counts = funnel(survey.column("reason").to_pylist())
+    write = _Writer(folder, settings_sha256, inputs, engine)
+    survey = write.candidates(cutter)
+    reasons = survey.read(["reason"]).column("reason")
+    counts = funnel(reasons.to_pylist())
     check_something_left(counts, cut)
-    kept = np.flatnonzero(np.array(survey.column("reason").to_pylist()) == KEPT)
-    survey = survey.take(kept)
-    candidates = _candidates(survey)
-    assigned = split_candidates(candidates, split, seed)
-    thumbnails = np.array(survey.column("thumbnail").to_pylist(), dtype=np.float32)
-    digests = survey.column("digest").to_pylist()
-    leaks = check_leaks(candidates, assigned, thumbnails, split, digests)
-    rows = [i for i, role in enumerate(assigned.roles) if role is not None]
-    if len(rows) < len(kept):
-        counts = counts | {KEPT: len(rows), "buffer": len(kept) - len(rows)}
-    table = write_table(
-        folder / "samples",
-        plan_shards(len(rows), _SAMPLE_ROWS),
-        lambda shard: cutter.sample_shard(
-            [int(kept[i]) for i in rows[shard.start : shard.stop]],
-            rows[shard.start : shard.stop],
-            assigned,
-        ),
-        settings_sha256=settings_sha256,
-        inputs=inputs,
-        description="cutting patches",
-        unit="patches",
+    kept = np.flatnonzero(pc.equal(reasons, KEPT).to_numpy(zero_copy_only=False))
+    light = pa.concat_tables(
+        table.filter(pc.equal(table.column("reason"), KEPT))
+        for table in (pq.read_table(path, columns=_LIGHT) for path in survey.paths)
     )
-    left_out = source.left_out()
-    for name, reason in left_out.items():
-        console.print(f"[yellow]left out[/] {name}: {reason}", soft_wrap=True)
+    candidates = _candidates(light)
+    assigned = split_candidates(candidates, split, seed)
+    try:
+        leaks = check_leaks(
+            candidates,
+            assigned,
+            _packed(light, "thumbnail", np.float16, THUMBNAIL_VALUES),
+            split,
+            light.column("digest").to_pylist(),
+        )
+    except LeakFound as found:
+        if isinstance(found.report, LeakReport):
+            write_json(folder / "leaks.json", found.report.to_json())
+        raise
+    positions = [int(kept[i]) for i, role in enumerate(assigned.roles) if role is not None]
+    if len(positions) < len(kept):
+        counts = counts | {KEPT: len(positions), "buffer": len(kept) - len(positions)}
+    samples = write.samples(cutter, positions, assigned)
+    troubled = write.errors(survey)
+    write.finish(cutter)
+    _tell_unreadable(troubled)
     write_json(
         folder / "filters.json",
-        {"candidates": len(cutter.plan), "funnel": counts, "left_out": left_out},
+        {
+            "candidates": len(cutter.plan),
+            "funnel": counts,
+            "left_out": left_out,
+            "unreadable": troubled,
+            "shifted": int(pc.sum(light.column("shifted")).as_py() or 0),
+        },
     )
     write_json(folder / "leaks.json", leaks.to_json())
     write_json(folder / "classes.json", classes_to_json(classes))
-    return Dataset(table, len(cutter.plan), counts, leaks)
+    return Dataset(samples, len(cutter.plan), counts, leaks, left_out)
 
 
 def classes_to_json(classes: ClassTable) -> dict[str, object]:
@@ -135,129 +153,174 @@ def classes_to_json(classes: ClassTable) -> dict[str, object]:
     }
 
 
-class _Cutter:
-    """Reads candidate patches by their position in one fixed plan."""
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the tables of the stage, each once."""
 
-    def __init__(
-        self, source: Source, scenes: list[Scene], classes: ClassTable, settings: CutSettings
-    ) -> None:
-        self.scenes = scenes
-        self.classes = classes
-        self.settings = settings
-        low, high = source.value_range
-        self.low = settings.low if settings.low is not None else low
-        self.high = settings.high if settings.high is not None else high
-        if self.high <= self.low:
-            raise SettingsError(f"cut.high ({self.high}) must be above cut.low ({self.low}).")
-        unit = source.unit_scale
-        self.scale = None if unit is None else (self.high - self.low) / 255.0 * unit
-        self.offset = None if unit is None else self.low * unit
-        stride = settings.stride or settings.patch_size
-        self.plan: list[tuple[int, Window]] = [
-            (index, window)
-            for index, scene in enumerate(scenes)
-            for window in window_grid(
-                scene.height, scene.width, settings.patch_size, stride, settings.edge
+    folder: Path
+    settings_sha256: str
+    inputs: dict[str, str]
+    engine: Engine | None
+
+    def candidates(self, cutter: Cutter) -> Table:
+        """Every candidate; with its pixels while the stage is at work."""
+        if (self.folder / _CANDIDATES / MANIFEST).exists():
+            return Table.open(self.folder / _CANDIDATES)
+        return self._write(
+            _CUT, cutter.shards(), cutter.cut_shard, "cutting patches", unit="patches"
+        )
+
+    def samples(self, cutter: Cutter, positions: list[int], split: Split) -> Table:
+        """The kept candidates with their roles."""
+        roles = [(role, place) for role, place in zip(split.roles, split.places, strict=True)]
+        given = [(role, place) for role, place in roles if role is not None]
+        shards = cutter.shards()
+        task = _GiveRoles(
+            tuple(self.folder / _CUT / shard.filename for shard in shards),
+            np.array([shard.start for shard in shards], dtype=np.int64),
+            np.array(positions, dtype=np.int64),
+            given,
+        )
+        rows = shards[0].stop - shards[0].start
+        return self._write(
+            _SAMPLES, plan_shards(len(positions), rows), task, "giving roles", unit="patches"
+        )
+
+    def errors(self, survey: Table) -> dict[str, int]:
+        """Candidates that could not be read, kept apart; patches by message."""
+        rows = pa.concat_tables(
+            table.filter(pc.is_in(table.column("reason"), pa.array([UNREADABLE, DISAGREE])))
+            for table in (
+                pq.read_table(p, columns=["id", "reason", "detail"]) for p in survey.paths
             )
-        ]
-        # Scenes in order of their names are not yet ids in order: "a-b-r…" comes before "a-r…".
-        self.plan.sort(key=self._id_of)
-
-    def sample_id(self, position: int) -> str:
-        return self._id_of(self.plan[position])
-
-    def _id_of(self, entry: tuple[int, Window]) -> str:
-        index, window = entry
-        return f"{self.scenes[index].name}-r{window.row:06d}-c{window.column:06d}"
-
-    def read(self, position: int) -> Pixels:
-        index, window = self.plan[position]
-        return self.scenes[index].read(window)
-
-    def survey_shard(self, shard: Shard) -> pa.Table:
-        rows = [self._survey_row(position) for position in range(shard.start, shard.stop)]
-        return pa.Table.from_pylist(rows, schema=_SURVEY_SCHEMA)
-
-    def _survey_row(self, position: int) -> dict[str, object]:
-        index, window = self.plan[position]
-        scene = self.scenes[index]
-        pixels = self.read(position)
-        image = scale_to_u8(pixels.image, self.low, self.high)
-        lon = lat = radius = None
-        if scene.grid is not None:
-            corners = scene.grid.part(window).lonlat_corners()
-            lon, lat = (float(v) for v in corners.mean(axis=0))
-            radius = metres_between(tuple(corners[0]), tuple(corners[2])) / 2
-        return {
-            "id": self.sample_id(position),
-            "place": scene.place,
-            "split": scene.split,
-            "reason": reason_to_drop(image, pixels.labels, self.classes, self.settings),
-            "shares": self.classes.shares(pixels.labels),
-            "lon": lon,
-            "lat": lat,
-            "radius_m": radius,
-            "thumbnail": thumbnail(image),
-            "digest": hashlib.sha256(image.tobytes()).hexdigest(),
-        }
-
-    def sample_shard(self, positions: list[int], rows: list[int], split: Split) -> pa.Table:
-        samples = []
-        for position, row in zip(positions, rows, strict=True):
-            index, window = self.plan[position]
-            scene = self.scenes[index]
-            pixels = self.read(position)
-            grid = scene.grid.part(window) if scene.grid is not None else None
-            role = split.roles[row]
-            assert role is not None
-            samples.append(
-                Sample(
-                    id=self.sample_id(position),
-                    image=scale_to_u8(pixels.image, self.low, self.high),
-                    mask=pixels.labels,
-                    origin="real",
-                    split=role,
-                    place=split.places[row],
-                    trust=pixels.trust,
-                    scale=self.scale,
-                    offset=self.offset,
-                    crs=grid.crs if grid else None,
-                    transform=grid.transform if grid else None,
-                    footprint=grid.footprint() if grid else None,
-                    date=scene.date,
-                    sources=pixels.files,
-                )
+        )
+        messages = rows.column("detail").to_pylist()
+        if messages:
+            table = pa.table(
+                {
+                    "id": rows.column("id"),
+                    "stage": ["build"] * len(messages),
+                    "attempt": pa.array([1] * len(messages), pa.int32()),
+                    "message": messages,
+                }
             )
-        return samples_to_table(samples, self.classes)
+            self._write(
+                _ERRORS,
+                plan_shards(len(messages)),
+                lambda shard: table.slice(shard.start, shard.stop - shard.start),
+                "noting errors",
+            )
+        return dict(Counter(messages).most_common())
+
+    def finish(self, cutter: Cutter) -> None:
+        """Keep what was measured of every candidate; drop the pixels, which the samples hold."""
+        write_table(
+            self.folder / _CANDIDATES,
+            cutter.shards(),
+            _LightColumns(self.folder / _CUT),
+            settings_sha256=self.settings_sha256,
+            inputs=self.inputs,
+            description="noting candidates",
+            unit="patches",
+        )
+        remove_folder(self.folder / _CUT)
+
+    def _write(
+        self,
+        name: str,
+        shards: Sequence[Shard],
+        make: Callable[[Shard], pa.Table],
+        description: str,
+        unit: str = "rows",
+    ) -> Table:
+        return write_table(
+            self.folder / name,
+            shards,
+            make,
+            settings_sha256=self.settings_sha256,
+            inputs=self.inputs,
+            description=description,
+            unit=unit,
+            engine=None if name == _ERRORS else self.engine,
+        )
 
 
-_SURVEY_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("place", pa.string()),
-        ("split", pa.string()),
-        ("reason", pa.string()),
-        ("shares", pa.list_(pa.float32())),
-        ("lon", pa.float64()),
-        ("lat", pa.float64()),
-        ("radius_m", pa.float64()),
-        ("thumbnail", pa.list_(pa.float32())),
-        ("digest", pa.string()),
-    ]
-)
+@dataclass(frozen=True)
+class _LightColumns:
+    """What was measured of the candidates of one shard."""
+
+    cut: Path
+
+    def __call__(self, shard: Shard) -> pa.Table:
+        return pq.read_table(self.cut / shard.filename, columns=CANDIDATE_SCHEMA.names)
+
+
+@dataclass(frozen=True)
+class _GiveRoles:
+    """Samples out of cut candidates; can be sent to other processes."""
+
+    cut: tuple[Path, ...]
+    starts: NDArray[np.int64]
+    """First candidate of each cut shard."""
+    positions: NDArray[np.int64] = field(repr=False)
+    """Candidates that become samples, in order."""
+    given: Sequence[tuple[Role, str]] = field(repr=False)
+    """Role and place of each."""
+
+    def __call__(self, shard: Shard) -> pa.Table:
+        wanted = self.positions[shard.start : shard.stop]
+        holding = np.searchsorted(self.starts, wanted, side="right") - 1
+        columns = [name for name in SAMPLE_SCHEMA.names if name != "split"]
+        parts = []
+        for number in np.unique(holding):
+            rows = wanted[holding == number] - self.starts[number]
+            parts.append(pq.read_table(self.cut[number], columns=columns).take(pa.array(rows)))
+        table = pa.concat_tables(parts)
+        roles, places = zip(*self.given[shard.start : shard.stop], strict=True)
+        given = {"split": pa.array(roles, pa.string()), "place": pa.array(places, pa.string())}
+        return pa.table(
+            {n: given[n] if n in given else table.column(n) for n in SAMPLE_SCHEMA.names},
+            schema=SAMPLE_SCHEMA,
+        )
+
+
+def _tell_left_out(left_out: dict[str, str]) -> None:
+    for name, reason in list(left_out.items())[:_MOST_TOLD]:
+        console.print(f"[yellow]left out[/] {name}: {reason}", soft_wrap=True)
+    if len(left_out) > _MOST_TOLD:
+        console.print(f"[yellow]left out[/] {len(left_out) - _MOST_TOLD} more; see filters.json")
+
+
+def _tell_unreadable(troubled: dict[str, int]) -> None:
+    for message, count in list(troubled.items())[:_MOST_TOLD]:
+        console.print(
+            f"[yellow]{count} patch{'es' if count > 1 else ''} left out[/]: {message}",
+            soft_wrap=True,
+        )
+
+
+def _packed(table: pa.Table, name: str, dtype: type[np.generic], width: int) -> NDArray[np.generic]:
+    """A fixed-size binary column as an array, "row width", without a Python object per row."""
+    itemsize = np.dtype(dtype).itemsize * width
+    parts = []
+    for chunk in table.column(name).chunks:
+        data = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)
+        start = chunk.offset * itemsize
+        parts.append(data[start : start + len(chunk) * itemsize])
+    return np.concatenate(parts).view(dtype).reshape(-1, width)
 
 
 def _candidates(survey: pa.Table) -> Candidates:
     def numbers(name: str) -> Float64Array:
-        return np.array(
-            [np.nan if v is None else v for v in survey.column(name).to_pylist()], dtype=np.float64
-        )
+        values: Float64Array = survey.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+        return values
 
+    shares = survey.column("shares").combine_chunks()
     return Candidates(
         ids=tuple(survey.column("id").to_pylist()),
         places=tuple(survey.column("place").to_pylist()),
-        splits=tuple(survey.column("split").to_pylist()),
-        shares=np.array(survey.column("shares").to_pylist(), dtype=np.float64),
+        splits=tuple(survey.column("given_split").to_pylist()),
+        shares=np.asarray(shares.flatten(), dtype=np.float64).reshape(len(shares), -1),
         lonlat=np.stack([numbers("lon"), numbers("lat")], axis=1),
         radius_m=numbers("radius_m"),
     )

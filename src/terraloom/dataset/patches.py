@@ -9,6 +9,7 @@ from terraloom.raster.grid import Window
 from terraloom.types import Float32Array, ImageU8
 
 THUMBNAIL_SIDE = 8
+THUMBNAIL_VALUES = THUMBNAIL_SIDE * THUMBNAIL_SIDE * 3
 _MIN_CONTRAST = 3.0
 """Grey levels (root mean square over the blocks) below which a thumbnail tells nothing."""
 
@@ -39,11 +40,21 @@ def window_grid(
     return [Window(row, column, size, size) for row in starts(height) for column in starts(width)]
 
 
-def scale_to_u8(image: NDArray[np.generic], low: float, high: float) -> ImageU8:
-    """Source values to 0 … 255 on one fixed linear scale: rint(255 · clip((v−low)/(high−low)))."""
-    unit = (image.astype(np.float32) - low) / (high - low)
-    scaled: ImageU8 = np.rint(255.0 * np.clip(unit, 0.0, 1.0)).astype(np.uint8)
-    return scaled
+def stretch_by_maximum(image: NDArray[np.generic]) -> ImageU8:
+    """The published stretch: each patch divided by its own maximum, cut off to whole numbers.
+
+    One bright roof darkens its whole patch, and brightness no longer compares between patches: it
+    is here for comparison with data made that way (ARAS400k), and never the default.
+    """
+    highest = int(image.max())
+    if highest <= 0:
+        return np.zeros(image.shape, dtype=np.uint8)
+    if image.dtype in (np.uint8, np.uint16):
+        table = (np.arange(highest + 1) / highest * 255).astype(np.uint8)
+        looked_up: ImageU8 = table[image]
+        return looked_up
+    stretched: ImageU8 = (np.maximum(image, 0) / highest * 255).astype(np.uint8)
+    return stretched
 
 
 def thumbnail(image: ImageU8) -> Float32Array:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from terraloom.errors import NothingLeft, RoleError
-from terraloom.samples import decode
+from terraloom.samples import decode, decode_view
 from terraloom.tables import Table
 from terraloom.types import Channels, ImageU8, LabelMask, Role, TrustMap
 
@@ -157,7 +157,7 @@ def _row(values: dict[str, object]) -> Row:
     return Row(
         id=str(values["id"]),
         place=None if values["place"] is None else str(values["place"]),
-        image=decode(values["image"]),  # type: ignore[arg-type]
+        image=decode_view(values["image"]),  # type: ignore[arg-type]
         mask=decode(values["mask"]),  # type: ignore[arg-type]
         trust=None if trust is None else decode(trust),  # type: ignore[arg-type]
     )

@@ -62,7 +62,8 @@ class FolderExporter:
                             continue
                         part = f"{len(written) // self.settings.files_per_folder:03d}"
                         for kind in ("image", "mask"):
-                            path = f"{kind}s/{part}/{row['id']}.png"
+                            suffix = Path(row[kind]["path"]).suffix  # .tif for more bands or bits
+                            path = f"{kind}s/{part}/{row['id']}{suffix}"
                             write_bytes(folder / path, row[kind]["bytes"])
                             row[kind] = path
                         row["captions"] = "\n".join(texts[row["id"]])

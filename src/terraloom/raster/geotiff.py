@@ -1,20 +1,35 @@
-"""GeoTIFF in and out; the only importer of rasterio."""
+"""GeoTIFF in and out."""
 
-from collections.abc import Sequence
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Final
+
+# Megabytes of decoded blocks per process; GDAL reads this once. A block row of a 1° composite takes
+# 100 of them, and GDAL's own default, a share of all memory, would grow with the machine.
+os.environ.setdefault("GDAL_CACHEMAX", "256")
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
 from rasterio.transform import Affine
-from rasterio.warp import reproject, transform
 
-from terraloom.errors import InputError
+from terraloom.errors import InputError, PairError, TilesDisagree, UnreadableFile
 from terraloom.files import atomic_path
-from terraloom.raster.grid import Grid, Window
+from terraloom.raster.grid import Grid, Window, is_geographic
+from terraloom.raster.warp import nearest_axes, nearest_pixels
+
+_MAX_HANDLES: Final = 24
+_Handle = tuple[tuple[int, int, int], rasterio.DatasetReader]
+"""Version of the file (time, size, inode) and its open handle."""
+_local: Final = threading.local()
 
 
 @dataclass(frozen=True)
@@ -35,32 +50,30 @@ def read_info(path: Path) -> RasterInfo:
     """Shape, type and place of a raster file.
 
     Raises:
-        InputError: the file is missing, truncated or no raster.
+        UnreadableFile: the file is missing, truncated or no raster.
     """
-    try:
-        with rasterio.open(path) as file:
-            grid = None
-            if file.crs is not None:
-                grid = Grid(crs_name(file.crs), tuple(file.transform)[:6], file.height, file.width)
-            return RasterInfo(
-                grid,
-                file.height,
-                file.width,
-                file.count,
-                file.dtypes[0],
-                file.nodata,
-                dict(file.tags()),
-            )
-    except RasterioError as error:
-        raise InputError(
-            f"{path.name} cannot be read as a raster: {error}. Fetch or write it again."
-        ) from error
+    with _reading(path) as file:
+        return RasterInfo(
+            None if file.crs is None else _grid_of(file),
+            file.height,
+            file.width,
+            file.count,
+            file.dtypes[0],
+            file.nodata,
+            dict(file.tags()),
+        )
 
 
 def crs_name(crs: rasterio.crs.CRS) -> str:
     """Authority code where there is one, else WKT."""
-    authority = crs.to_authority()
-    return ":".join(authority) if authority else str(crs.to_wkt())
+    return _crs_name_of_wkt(str(crs.to_wkt()))
+
+
+@cache
+def _crs_name_of_wkt(wkt: str) -> str:
+    # The search for an authority takes milliseconds, which every patch would pay.
+    authority = rasterio.crs.CRS.from_wkt(wkt).to_authority()
+    return ":".join(authority) if authority else wkt
 
 
 def read_onto(
@@ -69,136 +82,275 @@ def read_onto(
     *,
     bands: Sequence[int],
     fill: float,
-    nearest: bool = True,
 ) -> NDArray[np.generic]:
-    """Pixels of several files on one grid; later files fill what earlier ones left empty.
+    """Pixels of several files on one grid, by nearest neighbour.
+
+    On an equal, aligned pixel grid the stored values are copied. Longitudes that differ by 360°
+    are one place. No data of one file (its own no-data value) is filled by the next that knows
+    better, and stays as stored where none does.
 
     Args:
-        paths: rasters with a CRS; those that do not touch the grid cost one file opening.
+        paths: rasters with a CRS.
         grid: where the pixels are wanted.
         bands: 1-based indexes.
         fill: value of pixels that no file covers.
-        nearest: nearest neighbour (labels), else bilinear (images). On an equal, aligned pixel
-            grid both return the stored values.
 
     Returns:
         "band height width" in the type of the first file.
+
+    Raises:
+        UnreadableFile: a file is truncated, damaged, or no raster.
+        TilesDisagree: two files hold different data for the same pixels.
+        PairError: a file has fewer bands than asked for, or no CRS.
     """
-    out: NDArray[np.generic] | None = None
-    empty = np.ones((grid.height, grid.width), dtype=bool)
-    for path in paths:
-        try:
-            with rasterio.open(path) as file:
-                if out is None:
-                    out = np.full((len(bands), grid.height, grid.width), fill, file.dtypes[0])
-                target = np.full_like(out, fill)
-                covered = np.zeros((grid.height, grid.width), dtype=np.uint8)
-                window = _aligned_window(file, grid)
-                if window is not None:
-                    _copy_aligned(file, grid, window, bands, target, covered)
-                else:
-                    reproject(
-                        rasterio.band(file, list(bands)),
-                        target,
-                        dst_transform=Affine(*grid.transform),
-                        dst_crs=grid.crs,
-                        resampling=Resampling.nearest if nearest else Resampling.bilinear,
-                        init_dest_nodata=False,
-                    )
-                    _warp_cover(file, grid, covered)
-        except (RasterioError, IndexError) as error:
-            raise InputError(f"{path.name}: {error}. Fetch or write the file again.") from error
-        take = empty & (covered > 0)
-        out[:, take] = target[:, take]
-        empty &= ~take
-        if not empty.any():
-            break
-    if out is None:
+    if not paths:
         raise InputError("no raster file was given to read from")
+    out: NDArray[np.generic] | None = None
+    covered = np.zeros((grid.height, grid.width), dtype=bool)
+    settled: NDArray[np.bool_] | None = None
+    for path in paths:
+        with _reading(path) as file:
+            _check_bands(file, path, bands)
+            if out is None:
+                out = np.full((len(bands), grid.height, grid.width), fill, file.dtypes[0])
+                settled = np.zeros_like(covered)
+            assert settled is not None
+            for rows, columns, piece, inside in _pieces(file, grid, bands):
+                if len(paths) == 1 and piece.shape == out.shape and inside.all():
+                    return piece  # nothing to fill, nothing to compare with
+                known = inside if file.nodata is None else inside & _has_data(piece, file.nodata)
+                _merge(out, covered, settled, rows, columns, piece, inside, known, paths, path)
+    assert out is not None
     return out
+
+
+def _merge(
+    out: NDArray[np.generic],
+    covered: NDArray[np.bool_],
+    settled: NDArray[np.bool_],
+    rows: slice,
+    columns: slice,
+    piece: NDArray[np.generic],
+    inside: NDArray[np.bool_],
+    known: NDArray[np.bool_],
+    paths: Sequence[Path],
+    path: Path,
+) -> None:
+    """Lay one file's pixels on what earlier ones left; both hold data only where they agree."""
+    part, was_covered, was_settled = (
+        out[:, rows, columns],
+        covered[rows, columns],
+        settled[rows, columns],
+    )
+    both = known & was_settled
+    if both.any():
+        differ = both & (part != piece).any(axis=0)
+        if differ.any():
+            others = ", ".join(other.name for other in paths if other != path)
+            raise TilesDisagree(
+                f"{path.name} and {others} cover the same ground with different values "
+                f"({int(differ.sum())} pixels). Keep the newer one only."
+            )
+    take = (inside & ~was_covered) | (known & ~was_settled)
+    if take.all():
+        part[...] = piece
+    else:
+        part[:, take] = piece[:, take]
+    was_covered |= inside
+    was_settled |= known
+
+
+def _pieces(
+    file: rasterio.DatasetReader, grid: Grid, bands: Sequence[int]
+) -> Iterator[tuple[slice, slice, NDArray[np.generic], NDArray[np.bool_]]]:
+    """The part of the grid that a file may cover: rows, columns, pixels, and which it covers."""
+    window = _aligned_window(file, grid)
+    if window is not None:
+        top, left = max(window.row, 0), max(window.column, 0)
+        bottom = min(window.row + window.height, file.height)
+        right = min(window.column + window.width, file.width)
+        if bottom <= top or right <= left:
+            return
+        piece = file.read(list(bands), window=((top, bottom), (left, right)))
+        yield (
+            slice(top - window.row, bottom - window.row),
+            slice(left - window.column, right - window.column),
+            piece,
+            np.ones(piece.shape[1:], dtype=bool),
+        )
+        return
+    axes = nearest_axes(grid, _grid_of(file))
+    if axes is not None:
+        (row, rows), (column, columns) = (
+            _run_inside(axis, length)
+            for axis, length in zip(axes, (file.height, file.width), strict=True)
+        )
+        if len(row) and len(column):
+            box = ((int(row.min()), int(row.max()) + 1), (int(column.min()), int(column.max()) + 1))
+            stored = file.read(list(bands), window=box)
+            piece = stored[:, (row - box[0][0])[:, None], column - box[1][0]]
+            yield rows, columns, piece, np.ones(piece.shape[1:], dtype=bool)
+        return
+    row, column = nearest_pixels(grid, _grid_of(file))
+    inside = (row >= 0) & (row < file.height) & (column >= 0) & (column < file.width)
+    if not inside.any():
+        return
+    # Only the box that the grid touches is read, whatever the file's size.
+    top, bottom = int(row[inside].min()), int(row[inside].max()) + 1
+    left, right = int(column[inside].min()), int(column[inside].max()) + 1
+    stored = file.read(list(bands), window=((top, bottom), (left, right)))
+    piece = np.zeros((len(bands), grid.height, grid.width), dtype=stored.dtype)
+    piece[:, inside] = stored[:, row[inside] - top, column[inside] - left]
+    yield slice(0, grid.height), slice(0, grid.width), piece, inside
+
+
+def _run_inside(axis: NDArray[np.intp], length: int) -> tuple[NDArray[np.intp], slice]:
+    """The part of a monotonic axis that lies within 0 … length, and where it stands."""
+    inside = np.flatnonzero((axis >= 0) & (axis < length))
+    if not len(inside):
+        return axis[:0], slice(0, 0)
+    run = slice(int(inside[0]), int(inside[-1]) + 1)
+    return axis[run], run
+
+
+def _has_data(piece: NDArray[np.generic], nodata: float) -> NDArray[np.bool_]:
+    """Where at least one band differs from the no-data value."""
+    empty = np.isnan(piece) if np.isnan(nodata) else piece == nodata
+    known: NDArray[np.bool_] = ~empty.all(axis=0)
+    return known
 
 
 def covered_part(path: Path, grid: Grid) -> NDArray[np.bool_]:
     """Which pixels of a grid lie on a file, "height width"; the others `read_onto` fills."""
-    covered = np.zeros((grid.height, grid.width), dtype=np.uint8)
-    try:
-        with rasterio.open(path) as file:
-            window = _aligned_window(file, grid)
-            if window is None:
-                _warp_cover(file, grid, covered)
-            else:
-                top, left = max(-window.row, 0), max(-window.column, 0)
-                bottom, right = file.height - window.row, file.width - window.column
-                covered[top : max(bottom, 0), left : max(right, 0)] = 1
-    except RasterioError as error:
-        raise InputError(f"{path.name}: {error}. Fetch or write the file again.") from error
-    return covered > 0
+    covered = np.zeros((grid.height, grid.width), dtype=bool)
+    with _reading(path) as file:
+        window = _aligned_window(file, grid)
+        if window is None:
+            row, column = nearest_pixels(grid, _grid_of(file))
+            covered |= (row >= 0) & (row < file.height) & (column >= 0) & (column < file.width)
+            return covered
+        top, left = max(-window.row, 0), max(-window.column, 0)
+        bottom, right = file.height - window.row, file.width - window.column
+        covered[top : max(bottom, 0), left : max(right, 0)] = True
+    return covered
 
 
 def read_window(path: Path, window: Window, bands: Sequence[int]) -> NDArray[np.generic]:
     """Stored pixels of one window that lies within the file, "band height width"."""
     rows = (window.row, window.row + window.height)
     columns = (window.column, window.column + window.width)
+    with _reading(path) as file:
+        _check_bands(file, path, bands)
+        pixels: NDArray[np.generic] = file.read(list(bands), window=(rows, columns))
+        return pixels
+
+
+def encode_tiff(pixels: NDArray[np.generic], tags: dict[str, str]) -> bytes:
+    """ "height width band" of any type as bytes of a deflated TIFF, without a place."""
+    with warnings.catch_warnings(), MemoryFile() as memory:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with memory.open(
+            driver="GTiff",
+            count=pixels.shape[2],
+            height=pixels.shape[0],
+            width=pixels.shape[1],
+            dtype=pixels.dtype,
+            compress="deflate",
+            predictor=2,
+            zlevel=1,
+        ) as file:
+            file.write(np.moveaxis(pixels, -1, 0))
+            file.update_tags(**tags)
+        data: bytes = memory.read()
+        return data
+
+
+def decode_tiff(data: bytes) -> tuple[NDArray[np.generic], dict[str, str]]:
+    """Pixels "height width band" and tags of a TIFF that `encode_tiff` wrote."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with MemoryFile(data) as memory, memory.open() as file:
+            return np.moveaxis(file.read(), 0, -1), dict(file.tags())
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[rasterio.DatasetReader]:
+    """An open file; whatever GDAL says of its bytes becomes one message that names it."""
     try:
-        with rasterio.open(path) as file:
-            pixels: NDArray[np.generic] = file.read(list(bands), window=(rows, columns))
-            return pixels
-    except (RasterioError, IndexError) as error:
-        raise InputError(f"{path.name}: {error}. Fetch or write the file again.") from error
+        yield _opened(path)
+    except RasterioError as error:
+        _handles().pop(path, None)  # a broken handle must not outlive a file that is put right
+        raise UnreadableFile(
+            f"{path.name} cannot be read: {_first_line(error)}. Fetch or write it again."
+        ) from error
+
+
+def _opened(path: Path) -> rasterio.DatasetReader:
+    """The file's handle, kept open: GDAL's block cache lives with it, and patches share blocks."""
+    handles = _handles()
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise UnreadableFile(f"{path.name} cannot be read: {error.strerror}.") from error
+    version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    held = handles.pop(path, None)
+    if held is not None and held[0] != version:
+        held[1].close()
+        held = None
+    if held is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            held = (version, rasterio.open(path))
+    handles[path] = held  # most recently used last
+    while len(handles) > _MAX_HANDLES:
+        handles.pop(next(iter(handles)))[1].close()
+    return held[1]
+
+
+def _handles() -> dict[Path, _Handle]:
+    """This thread's open files: GDAL handles must not be shared between threads."""
+    if not hasattr(_local, "handles"):
+        _local.handles = {}
+    found: dict[Path, _Handle] = _local.handles
+    return found
+
+
+def _check_bands(file: rasterio.DatasetReader, path: Path, bands: Sequence[int]) -> None:
+    if max(bands) > file.count:
+        raise PairError(
+            f"{path.name} has {file.count} band{'s' if file.count > 1 else ''}; band {max(bands)} "
+            "was asked for. Correct the bands in the settings, or the file."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def _grid_of(file: rasterio.DatasetReader) -> Grid:
+    if file.crs is None:
+        name = Path(file.name).name
+        raise PairError(f"{name} has no coordinate system; write one into it (gdal_edit -a_srs).")
+    return Grid(crs_name(file.crs), tuple(file.transform)[:6], file.height, file.width)
 
 
 def _aligned_window(file: rasterio.DatasetReader, grid: Grid) -> Window | None:
     """The grid as a window of the file where both share pixel size, CRS and alignment."""
-    if file.crs is None or crs_name(file.crs) != grid.crs:
+    own = _grid_of(file)
+    if own.crs != grid.crs:
         return None
-    a, b, c, d, e, f = tuple(file.transform)[:6]
+    a, b, c, d, e, f = own.transform
     ga, gb, gc, gd, ge, gf = grid.transform
     if not np.allclose((a, b, d, e), (ga, gb, gd, ge), rtol=1e-9, atol=1e-15) or b or d:
         return None
+    if is_geographic(own.crs):
+        turn = round((c + a * own.width / 2 - gc - ga * grid.width / 2) / 360.0)
+        gc += 360.0 * turn
     column, row = (gc - c) / a, (gf - f) / e
     # A hundredth of a pixel over a 3° tile is far above rounding and far below any real shift.
     if abs(column - round(column)) > 0.01 or abs(row - round(row)) > 0.01:
         return None
     return Window(round(row), round(column), grid.height, grid.width)
-
-
-def _warp_cover(file: rasterio.DatasetReader, grid: Grid, covered: NDArray[np.uint8]) -> None:
-    """Set 1 where centres of the grid's pixels lie on the file; no pixel of the file is read."""
-    a, b, c, d, e, f = grid.transform
-    columns, rows = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
-    xs, ys = transform(
-        grid.crs,
-        file.crs,
-        (a * columns + b * rows + c).ravel(),
-        (d * columns + e * rows + f).ravel(),
-    )
-    to_pixel = ~file.transform
-    x, y = np.asarray(xs), np.asarray(ys)
-    column = to_pixel.a * x + to_pixel.b * y + to_pixel.c
-    row = to_pixel.d * x + to_pixel.e * y + to_pixel.f
-    inside = (column >= 0) & (column < file.width) & (row >= 0) & (row < file.height)
-    covered[inside.reshape(covered.shape)] = 1
-
-
-def _copy_aligned(
-    file: rasterio.DatasetReader,
-    grid: Grid,
-    window: Window,
-    bands: Sequence[int],
-    target: NDArray[np.generic],
-    covered: NDArray[np.uint8],
-) -> None:
-    """Copy the overlap of file and window without resampling."""
-    top, left = max(window.row, 0), max(window.column, 0)
-    bottom = min(window.row + window.height, file.height)
-    right = min(window.column + window.width, file.width)
-    if bottom <= top or right <= left:
-        return
-    piece = file.read(list(bands), window=((top, bottom), (left, right)))
-    rows = slice(top - window.row, bottom - window.row)
-    columns = slice(left - window.column, right - window.column)
-    target[:, rows, columns] = piece
-    covered[rows, columns] = 1
 
 
 def write_geotiff(

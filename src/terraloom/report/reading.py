@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from terraloom.files import read_json, read_lines
 from terraloom.ledger import LEDGER_NAME
-from terraloom.samples import decode
+from terraloom.samples import decode, decode_view
 from terraloom.tables import MANIFEST, Table
 from terraloom.types import ImageU8, LabelMask
 
@@ -153,7 +153,7 @@ def find_crop(mask: LabelMask, crop: LabelMask) -> tuple[int, int] | None:
 
 def image_of(row: dict[str, Any]) -> ImageU8:
     """The 8-bit RGB image of a sample row."""
-    return decode(row["image"])
+    return decode_view(row["image"])
 
 
 def mask_of(row: dict[str, Any]) -> LabelMask:

@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from terraloom.classes import ClassTable
-from terraloom.samples import decode
+from terraloom.samples import decode_view
 from terraloom.scorers._face import Column, Corpus, Part, Scorer
 from terraloom.scorers._features import features_of, ids_of_split
 from terraloom.types import Float32Array
@@ -43,7 +43,7 @@ class NearestScorer:
         if part.labels_path is None or not part.rows:
             return {"nearest_train": [None] * len(part.rows)}
         packed = pq.read_table(part.samples_path, columns=["image"]).column("image").to_pylist()
-        images = [decode(value) for value in packed]
+        images = [decode_view(value) for value in packed]
         scaler, neighbours, unit = self._fit(part, images[0].shape[0])
         features: Float32Array = np.concatenate(
             [part.segmenter().features(images[i : i + 32]) for i in range(0, len(images), 32)]

@@ -1,33 +1,38 @@
-"""Your own image–mask pairs: two folders, with or without an index of places and splits."""
+"""Your own image–mask pairs: two folders, paired by name or by the ground that they show."""
 
-import csv
-import datetime
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from terraloom.classes import UNKNOWN, ClassTable
-from terraloom.errors import InputError, PairError, SettingsError, UnequalSizes
-from terraloom.files import sha256_of
+from terraloom.classes import ClassTable
+from terraloom.errors import (
+    InputError,
+    NothingLeft,
+    PairError,
+    TilesDisagree,
+    UnequalSizes,
+    UnreadableFile,
+)
 from terraloom.progress import meter
-from terraloom.raster import geotiff
-from terraloom.raster.grid import Grid, Window
-from terraloom.samples import SourceFile
-from terraloom.sources._face import Pixels, Scene, Source
-from terraloom.types import LabelMask
+from terraloom.raster.grid import Window
+from terraloom.sources._face import Scene, Source
+from terraloom.sources._images import IMAGE_SUFFIXES
+from terraloom.sources._pair_index import IndexEntry, read_pair_index
+from terraloom.sources._pairing import (
+    Ground,
+    files_by_stem,
+    find_cloud_mask,
+    image_files,
+    lies_on,
+)
+from terraloom.sources._pairs import PairScene, Reading, Style
 
-_IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-_RASTER_SUFFIXES: Final = (".tif", ".tiff")
-_DEEP_MODES: Final = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-_INDEX_COLUMNS: Final = ("id", "place", "split", "date", "image", "mask")
+_PROBED: Final = 32
+"""Pairs whose pixels are looked at before anything is written: enough to find a wrong class
+table, few enough to cost nothing. What else is wrong in pixels shows when they are cut."""
+_PROBE_SIDE: Final = 512
 
 
 class Settings(BaseModel):
@@ -38,365 +43,289 @@ class Settings(BaseModel):
     folder: Path
     """Holds the two folders and the index."""
     images: str = "images"
-    """Sub-folder of the images: PNG, JPEG or GeoTIFF."""
+    """Sub-folder of the images: PNG, JPEG or GeoTIFF; or one folder per image with a GeoTIFF per
+    band, where `bands` gives names."""
     masks: str = "masks"
-    """Sub-folder of the masks; a mask bears its image's name, whatever the suffix."""
+    """Sub-folder of the masks."""
     index: str | None = None
-    """CSV with id and, where known, place, split, date, image, mask (paths within folder or the
-    sub-folders); left out, all pairs are taken and each image is a place of its own."""
-    mask_style: Literal["codes", "palette", "colours"] = "codes"
+    """CSV with id and, where known, place, split, date, label_year, image, mask (paths within
+    folder or the sub-folders); left out, all pairs are taken and each image without coordinates is
+    a place of its own."""
+    pair_by: Literal["name", "footprint"] = "name"
+    """name: a mask bears its image's name, whatever the suffix; footprint: all masks that share
+    ground with an image are brought on to its grid, in any CRS, under any name."""
+    mask_style: Style = "codes"
     """codes: pixel values are the table's codes (palette indexes too); palette: a palette image
     whose colours are the classes'; colours: RGB in the classes' colours."""
-    bands: tuple[int, int, int] = (1, 2, 3)
-    """GeoTIFF bands taken as red, green, blue, counted from 1."""
+    bands: tuple[int, int, int] | tuple[str, str, str] = (1, 2, 3)
+    """GeoTIFF bands taken as red, green, blue, counted from 1; or the names of the band files in
+    each image's own folder, such as ["B04", "B03", "B02"]."""
+    nir_band: int | str | None = None
+    """A fourth band, near infrared, told as in `bands`; left out, images have three."""
+    cloud_mask: str | None = None
+    """Where cloud hides the ground: masks that are 0 where it is clear. The name of a file in each
+    image's own folder where bands have files; else a sub-folder with files of the images' names."""
+    label_year: int | None = None
+    """Year that the masks describe; the index's column label_year goes before it."""
+    unpaired: Literal["error", "skip"] | None = None
+    """Image without mask, mask without image, no coordinates where they are needed, too few bands:
+    end the run, or leave the file out and say so. Left out: error by name, skip by footprint."""
     unequal_pairs: Literal["error", "skip"] = "error"
     """A pair whose image and mask differ in size: end the run, or leave the pair out and say so."""
+    unreadable: Literal["error", "skip"] = "skip"
+    """A file that cannot be opened: end the run, or leave its pair out and say so."""
     value_range: tuple[float, float] = (0.0, 255.0)
-    """Values drawn as 0 and 255; one scale for all images."""
+    """Source values drawn as 0 and 255; one scale for all images."""
+    reflectance_scale: float | None = None
+    """Reflectance per source unit, such as 0.0001; left out, the unit is not known."""
+    reflectance_offset: float = 0.0
+    """Reflectance at source value 0: −0.1 for Sentinel-2 since processing baseline 04.00."""
     licence: str | None = None
     """SPDX name of the pairs' licence, carried along with every sample."""
     attribution: str | None = None
     """Whom to credit, carried along with every sample."""
 
-
-@dataclass(frozen=True)
-class PairScene:
-    """One image file and its mask file."""
-
-    name: str
-    image_path: Path
-    mask_path: Path
-    classes: ClassTable
-    settings: Settings
-    height: int
-    width: int
-    place: str | None
-    split: str | None
-    date: datetime.date | None
-    grid: Grid | None = None
-    """Of the image."""
-    mask_is_placed: bool = False
-    """Whether the mask has coordinates of its own; else it lies on the image pixel by pixel."""
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        bands = [*self.bands, *([] if self.nir_band is None else [self.nir_band])]
+        if len({type(band) for band in bands}) > 1:
+            raise ValueError("bands and nir_band must both be numbers, or both names of files")
+        if any(isinstance(band, int) and band < 1 for band in bands):
+            raise ValueError(f"bands are counted from 1, got {bands}")
+        if self.reflectance_scale is None and self.reflectance_offset:
+            raise ValueError("reflectance_offset needs reflectance_scale")
+        return self
 
     @property
-    def files(self) -> tuple[SourceFile, ...]:
-        """Image and mask with their checksums."""
-        return tuple(
-            SourceFile(
-                path.name,
-                _relative(path, self.settings.folder),
-                _checksum(path),
-                self.settings.licence,
-                self.settings.attribution,
-            )
-            for path in (self.image_path, self.mask_path)
-        )
+    def band_files(self) -> tuple[str, ...]:
+        """Names of the band files in each image's folder; empty where an image is one file."""
+        bands = (*self.bands, self.nir_band)
+        return tuple(band for band in bands if isinstance(band, str))
 
-    def read(self, window: Window) -> Pixels:
-        """Pixels of one window; a georeferenced mask is brought on to the image's grid."""
-        return Pixels(self._image(window), self._labels(window), self.files)
-
-    def _image(self, window: Window) -> NDArray[np.generic]:
-        if self.image_path.suffix.lower() in _RASTER_SUFFIXES:
-            return _read_raster(self.image_path, self.grid, window, self.settings.bands, fill=0)
-        return _decoded(self.image_path, "RGB")[_slices(window)]
-
-    def _labels(self, window: Window) -> LabelMask:
-        labels = self._known_labels(window)
-        if self.mask_is_placed and self.grid is not None:
-            covered = geotiff.covered_part(self.mask_path, self.grid.part(window))
-            labels[~covered] = UNKNOWN
-        return labels
-
-    def _known_labels(self, window: Window) -> LabelMask:
-        stored = self._stored_mask(window)
-        if self.settings.mask_style == "codes":
-            if stored.ndim != 2:
-                raise PairError(
-                    f"{self.mask_path.name}: mask_style is codes, but the mask has "
-                    f'{stored.shape[-1]} bands. Set mask_style = "colours", or save one band.'
-                )
-            if stored.dtype.kind == "f":
-                stored = _whole_numbers(stored, self.mask_path.name)
-            return self.classes.labels_of_codes(stored, source=self.mask_path.name)
-        return self.classes.labels_of_colours(stored.astype(np.uint8), source=self.mask_path.name)
-
-    def _stored_mask(self, window: Window) -> NDArray[Any]:
-        style = self.settings.mask_style
-        if self.mask_path.suffix.lower() in _RASTER_SUFFIXES:
-            bands = (1,) if style == "codes" else (1, 2, 3)
-            # Any value that the table knows will do where the mask ends: those pixels become 255.
-            fill = 0
-            if style == "codes":
-                codes = [code for c in self.classes.classes for code in c.codes]
-                fill = min((code for code in codes if code >= 0), default=0)
-            grid = self.grid if self.mask_is_placed else None
-            pixels = _read_raster(self.mask_path, grid, window, bands, fill=fill)
-            return pixels[..., 0] if style == "codes" else pixels
-        if style == "palette":
-            with _open_image(self.mask_path) as image:
-                mode = image.mode
-            if mode != "P":
-                raise PairError(
-                    f"{self.mask_path.name}: mask_style is palette, but the image has mode "
-                    f'{mode}. Set mask_style = "codes" or "colours".'
-                )
-        stored = _decoded(self.mask_path, None if style == "codes" else "RGB")
-        return stored[_slices(window)]
+    @property
+    def band_numbers(self) -> tuple[int, ...]:
+        """1-based bands of an image of one file; empty where each band has a file."""
+        bands = (*self.bands, self.nir_band)
+        return tuple(band for band in bands if isinstance(band, int))
 
 
 class FolderSource:
-    """Pairs images and masks by name."""
-
-    unit_scale = None
+    """Pairs images and masks by name or by footprint."""
 
     def __init__(self, settings: Settings, classes: ClassTable) -> None:
         self.settings = settings
-        self.classes = classes
         self.value_range = settings.value_range
+        self.unit_scale = settings.reflectance_scale
+        self.unit_offset = settings.reflectance_offset
+        """Reflectance at source value 0."""
+        self._reading = Reading(
+            folder=settings.folder,
+            classes=classes,
+            mask_style=settings.mask_style,
+            bands=settings.band_numbers,
+            band_names=("red", "green", "blue", *(() if settings.nir_band is None else ("nir",))),
+            licence=settings.licence,
+            attribution=settings.attribution,
+        )
+        self._found: list[PairScene] | None = None
         self._left_out: dict[str, str] = {}
 
     def acquire(self, folder: Path) -> None:
-        """Open every pair once, so that wrong masks are named before anything is written."""
-        scenes = self.scenes(folder)
-        with meter("checking pairs", len(scenes), "pairs") as progress:
-            for scene in scenes:
-                scene.read(Window(0, 0, scene.height, scene.width))
+        """Look at the pixels of some pairs, so that wrong codes are told before anything is cut."""
+        scenes = self._pairs()
+        probed = sorted({round(i) for i in np.linspace(0, len(scenes) - 1, _PROBED)})
+        with meter("checking pairs", len(probed), "pairs") as progress:
+            for position in probed:
+                scene = scenes[position]
+                height, width = min(scene.height, _PROBE_SIDE), min(scene.width, _PROBE_SIDE)
+                row, column = (scene.height - height) // 2, (scene.width - width) // 2
+                try:
+                    scene.read(Window(row, column, height, width))
+                except (UnreadableFile, TilesDisagree):
+                    if self.settings.unreadable == "error":
+                        raise
+                    # Left to the cutter, which leaves out the patches concerned and names them.
                 progress.advance()
 
     def scenes(self, folder: Path) -> list[Scene]:
-        """One scene per pair, in the order of their names.
+        """One scene per image that has a mask, in the order of their names.
 
         Raises:
-            PairError: an image has no mask, a mask no image, or their sizes differ.
+            PairError: an image has no mask, a mask no image, their sizes differ, a file has too few
+                bands or no coordinates; each unless the settings say to leave it out.
+            UnreadableFile: a file cannot be opened, unless it may be left out.
+            NothingLeft: everything was left out.
         """
-        settings = self.settings
-        listed = settings.index is not None
-        images = _files_by_stem(settings.folder / settings.images, "images", listed)
-        masks = _files_by_stem(settings.folder / settings.masks, "masks", listed)
-        entries = self._index_entries(images, masks)
-        scenes: list[Scene] = []
-        for entry in entries:
-            image = self._find(entry["image"], entry["id"], settings.images, images)
-            mask = self._find(entry["mask"], entry["id"], settings.masks, masks)
-            if image is None or mask is None:
-                kind, other = ("image", "mask") if image is None else ("mask", "image")
-                where = settings.folder / (settings.images if image is None else settings.masks)
-                raise PairError(
-                    f"{entry['id']}: {other} without {kind}; looked for "
-                    f"{entry[kind] or entry['id'] + '.*'} in {where}. Add the file, or leave the "
-                    "id out of the index."
-                )
-            try:
-                scenes.append(self._scene(entry, image, mask))
-            except UnequalSizes as error:
-                if settings.unequal_pairs == "error":
-                    raise
-                self._left_out[entry["id"]] = str(error)
-        return scenes
+        return list(self._pairs())
 
     def left_out(self) -> dict[str, str]:
-        """Pairs of unequal size, where the settings say to leave them out."""
+        """Images and masks that the settings said to leave out, by id or path, with the reason."""
         return dict(self._left_out)
 
-    def _find(self, named: str, stem: str, sub_folder: str, found: dict[str, Path]) -> Path | None:
-        """The file that the index names, by path or by name with any suffix; else by its id."""
+    def inputs(self, folder: Path) -> dict[str, str]:
+        """SHA-256 of every image and mask that is used."""
+        return self.given()
+
+    def given(self) -> dict[str, str]:
+        """SHA-256 of every image and mask, all of which lie there before the run."""
+        pairs = self._pairs()
+        return {file.uri: file.sha256 for pair in pairs for file in pair.files}
+
+    def extents(self) -> list[tuple[int, int]]:
+        """Sizes of the images."""
+        return [(pair.height, pair.width) for pair in self._pairs()]
+
+    def _pairs(self) -> list[PairScene]:
+        if self._found is None:
+            self._left_out = {}
+            self._found = self._find_pairs()
+        return self._found
+
+    def _find_pairs(self) -> list[PairScene]:
+        settings = self.settings
+        images = self._listed(settings.images, "images")
+        masks = self._listed(settings.masks, "masks", files=True)
+        if settings.index is None:
+            entries = [IndexEntry(stem) for stem in sorted(images)]
+            if settings.pair_by == "name":
+                self._check_all_paired(images, masks)
+        else:
+            entries = read_pair_index(settings.folder / settings.index)
+        ground = (
+            Ground(masks, self._reading, self._leave_out)
+            if settings.pair_by == "footprint"
+            else None
+        )
+        pairs: list[PairScene] = []
+        with meter("finding pairs", len(entries), "images") as progress:
+            for entry in entries:
+                try:
+                    pairs.append(self._pair(entry, images, masks, ground))
+                except (PairError, UnreadableFile) as error:
+                    self._leave_out(entry.id, error)
+                progress.advance()
+        if ground is not None and settings.index is None:
+            ground.leave_out_unused(pairs)
+        if entries and not pairs:
+            first, reason = next(iter(self._left_out.items()))
+            raise NothingLeft(
+                f"[sources.folder] none of the {len(entries)} images in {settings.folder} can be "
+                f"used; the first, {first}: {reason}"
+            )
+        return pairs
+
+    def _leave_out(self, name: str, error: InputError) -> None:
+        """Note that an input is left out, or end the run where the settings say so."""
+        settings = self.settings
+        if isinstance(error, UnreadableFile):
+            choice: str = settings.unreadable
+        elif isinstance(error, UnequalSizes):
+            choice = settings.unequal_pairs
+        else:
+            choice = settings.unpaired or ("error" if settings.pair_by == "name" else "skip")
+        if choice == "error":
+            raise error
+        self._left_out[name] = str(error)
+
+    def _listed(self, sub_folder: str, what: str, *, files: bool = False) -> dict[str, Path]:
+        """Images or masks by name; none is an error unless an index may list deeper ones."""
+        folder = self.settings.folder / sub_folder
+        if not folder.is_dir():
+            raise InputError(
+                f"[sources.folder] the folder of {what} {folder} does not exist. "
+                "Correct folder, images or masks in the settings."
+            )
+        if self.settings.band_files and not files:
+            found = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
+            kinds = f"sub-folders with {', '.join(self.settings.band_files)}"
+        else:
+            found = files_by_stem(folder)
+            kinds = ", ".join(IMAGE_SUFFIXES)
+        if not found and self.settings.index is None:
+            raise InputError(f"{folder} holds no {what} ({kinds}).")
+        return found
+
+    def _check_all_paired(self, images: dict[str, Path], masks: dict[str, Path]) -> None:
+        """Masks without an image; where that ends the run, images without a mask as well."""
+        lonely = sorted(images.keys() ^ masks.keys())
+        for stem in lonely:
+            has, lacks = ("image", "mask") if stem in images else ("mask", "image")
+            path = images.get(stem) or masks[stem]
+            error = PairError(
+                f"{path.name}: {has} without {lacks} ({len(lonely)} such files in "
+                f"{self.settings.folder}). Add the missing files, list the wanted pairs in "
+                'an index, or set unpaired = "skip" to leave such files out.'
+            )
+            if self.settings.unpaired == "skip" and has == "image":
+                continue  # told with its own id when its pair is looked for
+            self._leave_out(self._reading.told(path), error)
+
+    def _pair(
+        self,
+        entry: IndexEntry,
+        images: dict[str, Path],
+        masks: dict[str, Path],
+        ground: Ground | None,
+    ) -> PairScene:
+        settings = self.settings
+        image = self._find(entry.image, entry.id, settings.images, images)
+        if image is None:
+            raise self._missing(entry.id, entry.image, "image", self.settings.images)
+        files, header = image_files(image, settings.band_files, settings.band_numbers)
+        mask = None
+        if ground is None or entry.mask is not None:
+            mask = self._find(entry.mask, entry.id, self.settings.masks, masks)
+            if mask is None:
+                raise self._missing(entry.id, entry.mask, "mask", self.settings.masks)
+        if mask is not None:
+            on_image: tuple[Path, ...] = (mask,)
+            placed = lies_on(mask, image, header, self._reading)
+        else:
+            assert ground is not None
+            on_image, placed = ground.masks_of(image, header), True
+        cloud = None
+        if settings.cloud_mask is not None:
+            cloud = find_cloud_mask(
+                image, settings.folder, settings.cloud_mask, beside=bool(settings.band_files)
+            )
+        return PairScene(
+            name=entry.id,
+            images=files,
+            masks=on_image,
+            reading=self._reading,
+            height=header.height,
+            width=header.width,
+            place=entry.place or (None if header.grid is not None else entry.id),
+            split=entry.split,
+            date=entry.date,
+            label_year=entry.label_year or self.settings.label_year,
+            grid=header.grid,
+            masks_are_placed=placed,
+            cloud_mask=cloud,
+            cloud_is_placed=cloud is not None and lies_on(cloud, image, header, None),
+        )
+
+    def _find(
+        self, named: str | None, stem: str, sub_folder: str, found: dict[str, Path]
+    ) -> Path | None:
+        """What the index names, by path or by name with any suffix; else what bears the id."""
         if not named:
             return found.get(stem) or found.get(Path(stem).stem)
         relative = Path(named)
         if not relative.is_absolute() and ".." not in relative.parts:  # an index leads nowhere else
             for base in (self.settings.folder, self.settings.folder / sub_folder):
-                if (base / relative).is_file():
+                if (base / relative).exists():
                     return base / relative
         return found.get(named) or found.get(Path(named).stem)
 
-    def inputs(self, folder: Path) -> dict[str, str]:
-        """SHA-256 of every image and mask."""
-        return self.given()
-
-    def extents(self) -> list[tuple[int, int]]:
-        """Sizes of the images."""
-        return [(scene.height, scene.width) for scene in self.scenes(self.settings.folder)]
-
-    def given(self) -> dict[str, str]:
-        """SHA-256 of every image and mask, all of which lie there before the run."""
-        found: dict[str, str] = {}
-        for scene in self.scenes(self.settings.folder):
-            assert isinstance(scene, PairScene)
-            found |= {file.uri: file.sha256 for file in scene.files}
-        return found
-
-    def _index_entries(
-        self, images: dict[str, Path], masks: dict[str, Path]
-    ) -> list[dict[str, str]]:
-        if self.settings.index is None:
-            lonely = sorted(images.keys() ^ masks.keys())
-            if lonely:
-                has = "image" if lonely[0] in images else "mask"
-                lacks = "mask" if has == "image" else "image"
-                path = (images if has == "image" else masks)[lonely[0]]
-                raise PairError(
-                    f"{path.name}: {has} without {lacks} ({len(lonely)} such files in "
-                    f"{self.settings.folder}). Add the missing files, or list the wanted pairs in "
-                    "an index."
-                )
-            return [dict.fromkeys(_INDEX_COLUMNS, "") | {"id": stem} for stem in sorted(images)]
-        return _read_index(self.settings.folder / self.settings.index)
-
-    def _scene(self, entry: dict[str, str], image: Path, mask: Path) -> PairScene:
-        height, width, grid = _shape_of(image)
-        mask_height, mask_width, mask_grid = _shape_of(mask)
-        if (height, width) != (mask_height, mask_width) and (grid is None or mask_grid is None):
-            raise UnequalSizes(
-                f"{image.name} is {width}×{height} pixels, its mask {mask.name} "
-                f"{mask_width}×{mask_height}. Make their sizes equal, or set "
-                'unequal_pairs = "skip" to leave such pairs out.'
-            )
-        day = None
-        if entry["date"]:
-            try:
-                day = datetime.date.fromisoformat(entry["date"])
-            except ValueError as error:
-                raise SettingsError(
-                    f"index, id {entry['id']}: date {entry['date']!r} is not YYYY-MM-DD."
-                ) from error
-        return PairScene(
-            name=entry["id"],
-            image_path=image,
-            mask_path=mask,
-            classes=self.classes,
-            settings=self.settings,
-            height=height,
-            width=width,
-            place=entry["place"] or (None if grid is not None else entry["id"]),
-            split=entry["split"] or None,
-            date=day,
-            grid=grid,
-            mask_is_placed=grid is not None and mask_grid is not None,
+    def _missing(self, name: str, named: str | None, kind: str, sub_folder: str) -> PairError:
+        other = "mask" if kind == "image" else "image"
+        return PairError(
+            f"{name}: {other} without {kind}; looked for {named or name + '.*'} in "
+            f"{self.settings.folder / sub_folder}. Add the file, or leave the id out of the index."
         )
 
 
 def build(settings: Settings, classes: ClassTable, seed: int) -> Source:
     """The source; `seed` plays no part."""
     return FolderSource(settings, classes)
-
-
-def _files_by_stem(folder: Path, what: str, listed: bool) -> dict[str, Path]:
-    """Files directly in a folder; none is an error unless an index may list deeper ones."""
-    if not folder.is_dir():
-        raise InputError(
-            f"[sources.folder] the folder of {what} {folder} does not exist. "
-            "Correct folder, images or masks in the settings."
-        )
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in _IMAGE_SUFFIXES:
-            continue
-        if path.stem in found:
-            raise PairError(
-                f"{path.name} and {found[path.stem].name} in {folder} share one name; keep one."
-            )
-        found[path.stem] = path
-    if not found and not listed:
-        raise InputError(f"{folder} holds no {what} ({', '.join(_IMAGE_SUFFIXES)}).")
-    return found
-
-
-def _read_index(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise InputError(f"[sources.folder] index {path} does not exist.")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle)
-            columns: Sequence[str] = reader.fieldnames or ()
-            rows = [{key: (row.get(key) or "").strip() for key in _INDEX_COLUMNS} for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path.name} is not a CSV file in UTF-8: {error}.") from error
-    if "id" not in columns:
-        raise InputError(
-            f"{path.name} has columns {', '.join(columns) or 'none'}; a column 'id' is needed."
-        )
-    counts = Counter(row["id"] for row in rows)
-    twice = sorted(name for name, count in counts.items() if count > 1)
-    if twice:
-        raise InputError(f"{path.name} lists id {twice[0]!r} more than once.")
-    # Ids name files of exports: one that climbs out of its folder must not get so far.
-    strange = [name for name in counts if name in ("", ".", "..") or set(name) & set("/\\\0")]
-    if strange:
-        raise InputError(
-            f"{path.name} lists id {strange[0]!r}; an id is a plain name without slashes. Write "
-            "paths in the columns image and mask."
-        )
-    return sorted(rows, key=lambda row: row["id"])
-
-
-def _shape_of(path: Path) -> tuple[int, int, Grid | None]:
-    if path.suffix.lower() in _RASTER_SUFFIXES:
-        info = geotiff.read_info(path)
-        return info.height, info.width, info.grid
-    with _open_image(path) as image:
-        return image.height, image.width, None
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """A file's path below the settings' folder, as written to tables."""
-    inside = path.is_relative_to(folder)
-    return path.relative_to(folder).as_posix() if inside else f"{path.parent.name}/{path.name}"
-
-
-def _whole_numbers(pixels: NDArray[Any], name: str) -> NDArray[np.int64]:
-    """Codes stored as floating-point numbers, which some tools do."""
-    if not np.isfinite(pixels).all() or (pixels != np.rint(pixels)).any():
-        raise PairError(
-            f"{name}: the mask holds numbers that are not whole, so they are no codes. Save the "
-            "codes as integers, with a code of its own for no data."
-        )
-    return pixels.astype(np.int64)
-
-
-def _slices(window: Window) -> tuple[slice, slice]:
-    return (
-        slice(window.row, window.row + window.height),
-        slice(window.column, window.column + window.width),
-    )
-
-
-def _read_raster(
-    path: Path, grid: Grid | None, window: Window, bands: Sequence[int], *, fill: float
-) -> NDArray[np.generic]:
-    """A window as "height width band"; on the image's grid where both files have a place."""
-    if grid is None:
-        pixels = geotiff.read_window(path, window, bands)
-    else:
-        # Labels and images on one grid are read without resampling; others by nearest.
-        pixels = geotiff.read_onto([path], grid.part(window), bands=bands, fill=fill)
-    return np.moveaxis(pixels, 0, -1)
-
-
-@lru_cache(maxsize=8)
-def _decoded(path: Path, mode: str | None) -> NDArray[np.uint8]:
-    """Pixels of a whole image file; a few stay in memory, as windows of one file follow in turn."""
-    with _open_image(path) as image:
-        if mode == "RGB" and image.mode in _DEEP_MODES:
-            raise PairError(
-                f"{path.name} has more than 8 bits per pixel, which would be cut off at 255. "
-                "Save it as GeoTIFF and set value_range, or as 8-bit RGB."
-            )
-        try:
-            return np.asarray(image.convert(mode) if mode else image)
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on torn files
-            raise PairError(
-                f"{path.name} cannot be read to its end: {error}. Fetch or write it again."
-            ) from error
-
-
-@cache
-def _checksum(path: Path) -> str:
-    return sha256_of(path)
-
-
-def _open_image(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except (UnidentifiedImageError, OSError) as error:
-        raise PairError(f"{path.name} cannot be read as an image: {error}.") from error

@@ -1,6 +1,7 @@
 """Sentinel-2 composites and WorldCover maps that you already have, under their official names."""
 
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +19,11 @@ class Settings(BaseModel):
 
     folder: Path
     """Folder with ESA_WorldCover_10m_…_S2RGBNIR.tif and …_Map.tif files, searched deeply."""
+    input_quality: bool = True
+    """Whether …_InputQuality.tif files become trust maps."""
+
+
+_ATTRIBUTION: Final = "© ESA WorldCover project / Contains modified Copernicus Sentinel data"
 
 
 class TilesSource:
@@ -25,6 +31,7 @@ class TilesSource:
 
     value_range = _tiles.DEFAULT_RANGE
     unit_scale = _tiles.REFLECTANCE_PER_DN
+    unit_offset = 0.0
 
     def __init__(self, settings: Settings, classes: ClassTable) -> None:
         self.settings = settings
@@ -37,25 +44,29 @@ class TilesSource:
 
     def scenes(self, folder: Path) -> list[Scene]:
         """One scene per group of touching composites."""
-        attribution = "© ESA WorldCover project / Contains modified Copernicus Sentinel data"
-        return [
-            *_tiles.mosaic_scenes(
-                self.settings.folder, self.classes, licence=LICENCE, attribution=attribution
-            )
-        ]
+        return [*self._found().scenes]
 
     def inputs(self, folder: Path) -> dict[str, str]:
-        """SHA-256 of every tile."""
-        return self.given()
+        """SHA-256 of every tile in use."""
+        return self._found().checksums
 
     def given(self) -> dict[str, str]:
-        """SHA-256 of every tile, all of which lie there before the run."""
+        """SHA-256 of every tile in use, all of which lie there before the run."""
         self.acquire(self.settings.folder)
-        return _tiles.tile_checksums(self.settings.folder)
+        return self._found().checksums
 
     def left_out(self) -> dict[str, str]:
-        """Nothing is ever left out."""
-        return {}
+        """Tiles that cannot be used."""
+        return self._found().left_out
+
+    def _found(self) -> _tiles.TileScenes:
+        return _tiles.mosaic_scenes(
+            self.settings.folder,
+            self.classes,
+            licence=LICENCE,
+            attribution=_ATTRIBUTION,
+            quality=self.settings.input_quality,
+        )
 
     def extents(self) -> list[tuple[int, int]]:
         """Sizes of the groups of touching composites."""

@@ -59,6 +59,7 @@ class WorldSource:
 
     value_range = _tiles.DEFAULT_RANGE
     unit_scale = _tiles.REFLECTANCE_PER_DN
+    unit_offset = 0.0
 
     def __init__(self, settings: Settings, classes: ClassTable, seed: int) -> None:
         self.settings = settings
@@ -71,15 +72,16 @@ class WorldSource:
 
     def scenes(self, folder: Path) -> list[Scene]:
         """The whole landscape as one scene across all tiles."""
-        return [
-            *_tiles.mosaic_scenes(
-                folder / "tiles", self.classes, licence=LICENCE, attribution=ATTRIBUTION
-            )
-        ]
+        return [*self._found(folder).scenes]
 
     def inputs(self, folder: Path) -> dict[str, str]:
         """SHA-256 of every tile."""
-        return _tiles.tile_checksums(folder / "tiles")
+        return self._found(folder).checksums
+
+    def _found(self, folder: Path) -> _tiles.TileScenes:
+        return _tiles.mosaic_scenes(
+            folder / "tiles", self.classes, licence=LICENCE, attribution=ATTRIBUTION
+        )
 
     def given(self) -> dict[str, str]:
         """Nothing: the landscape follows from settings and seed."""
