@@ -80,9 +80,8 @@ def speed(composite: int, repeats: int) -> None:
             f"{run:22} {median:6.1f} s ({spread})  {patches / median:6.1f} patches/s  "
             f"{medians['published'] / median:5.2f} ×"
         )
-    print(
-        f"two workers over one: {medians['terraloom, 1 worker'] / medians['terraloom, 2 workers']:.2f} ×"
-    )
+    gain = medians["terraloom, 1 worker"] / medians["terraloom, 2 workers"]
+    print(f"two workers over one: {gain:.2f} ×")
 
 
 def _published_settings(tiles: Path, out: Path, workers: int) -> None:

@@ -213,11 +213,26 @@ def test_sizes_that_differ_are_both_told(refused, pairs):
 
 @pytest.mark.parametrize("damage", ["truncated", "no image at all"])
 @pytest.mark.parametrize("kind", ["images", "masks"])
-def test_a_damaged_image_is_named(damage, kind, refused, pairs):
+def test_a_damaged_image_is_named_and_the_rest_goes_on(damage, kind, cli, pairs):
     path = pairs / "data" / kind / "p3.png"
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] if damage == "truncated" else b"hello")
-    assert "p3.png" in refused("run", pairs)
+    code, _, err = cli("build", pairs)
+    assert code == 0
+    assert "p3.png" in err
+    assert "left out" in err
+    filters = json.loads((pairs / "build" / "filters.json").read_text())
+    assert "p3.png" in " ".join([*filters["left_out"], *filters["left_out"].values()]) + " ".join(
+        filters["unreadable"]
+    )
+    assert filters["funnel"]["kept"] == 10  # two patches of each of the other five
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_a_damaged_image_ends_the_run_where_that_is_asked_for(kind, refused, pairs):
+    (pairs / "data" / kind / "p3.png").write_bytes(b"hello")
+    edit(pairs, "[sources.folder]", '[sources.folder]\nunreadable = "error"')
+    assert "p3.png" in refused("build", pairs)
     assert no_stage_left(pairs)
 
 

@@ -46,9 +46,9 @@ class CoordinateScene:
         return True
 
     def read(self, window: Window) -> Pixels:
-        if self.unreadable_below is not None:
-            if window.row + window.height > self.unreadable_below:
-                raise UnreadableFile(f"{self.name}.tif cannot be read: torn.")
+        bottom = window.row + window.height
+        if self.unreadable_below is not None and bottom > self.unreadable_below:
+            raise UnreadableFile(f"{self.name}.tif cannot be read: torn.")
         rows, columns = np.mgrid[
             window.row : window.row + window.height, window.column : window.column + window.width
         ]

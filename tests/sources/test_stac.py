@@ -331,7 +331,7 @@ def test_a_contradiction_is_refused_by_name_and_decided_by_the_setting(
     assert (image_of(scene) == ground(scene.grid)).all()
     scene = composed(source(archive, baseline_offset="apply"), tmp_path / "apply")
     assert (image_of(scene) == np.maximum(ground(scene.grid) - 1000, 1)).all()
-    with pytest.raises(InputError, match="no usable item.*S2B_odd"):
+    with pytest.raises(InputError, match=r"no usable item.*S2B_odd"):
         source(archive, without=("S2B_odd",)).acquire(tmp_path / "without")
 
 
@@ -518,7 +518,7 @@ def test_an_api_that_stays_away_fails_the_run_and_the_same_call_goes_on(
     world.labels()
     world.image("S2A_item")
     archive.faults = {"/search": [500] * 6}
-    with pytest.raises(RunError, match="search failed.*HTTP 500.*same command again"):
+    with pytest.raises(RunError, match=r"search failed.*HTTP 500.*same command again"):
         source(archive).acquire(tmp_path / "out")
     scene = composed(source(archive), tmp_path / "out")
     assert (image_of(scene) == ground(scene.grid)).all()
@@ -529,7 +529,7 @@ def test_wrong_questions_are_told(archive: Archive, world: World, tmp_path: Path
     world.image("S2A_item")
     with pytest.raises(InputError, match="no collection 'maps'; there are sentinel-2-l2a, map"):
         source(archive, label_collection="maps").acquire(tmp_path / "a")
-    with pytest.raises(InputError, match="map has no item of 2021 with asset 'map'.*has 2020"):
+    with pytest.raises(InputError, match=r"map has no item of 2021 with asset 'map'.*has 2020"):
         source(archive).acquire(tmp_path / "b")
     with pytest.raises(InputError, match="HTTP 404"):
         source(archive, url=f"{archive.base}/nowhere").acquire(tmp_path / "c")
@@ -537,8 +537,8 @@ def test_wrong_questions_are_told(archive: Archive, world: World, tmp_path: Path
         source(
             archive, start=datetime.date(2019, 1, 1), end=datetime.date(2019, 2, 1), label_year=2020
         ).acquire(tmp_path / "d")
-    with pytest.raises(InputError, match="S2A_item.*Set crs|no usable item"):
-        archive.items["sentinel-2-l2a"][0]["properties"]["proj:epsg"] = 3035
+    archive.items["sentinel-2-l2a"][0]["properties"]["proj:epsg"] = 3035
+    with pytest.raises(InputError, match=r"S2A_item.*Set crs|no usable item"):
         source(archive, label_year=2020).acquire(tmp_path / "e")
 
 

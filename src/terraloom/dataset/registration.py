@@ -284,7 +284,7 @@ def _half_waves(length: int, reach: int, pixel: int) -> tuple[_Complex, Float32A
 
 
 def _top(around: NDArray[np.float64]) -> tuple[float, float]:
-    """Top of the least-squares paraboloid through 3 × 3 values, at most half a pixel away along an axis."""
+    """Top of the least-squares paraboloid through 3 × 3 values, half a pixel away at most."""
     slope_down = float(around[2].sum() - around[0].sum()) / 6
     slope_right = float(around[:, 2].sum() - around[:, 0].sum()) / 6
     bend_down = float(around[0].sum() + around[2].sum() - 2 * around[1].sum()) / 3

@@ -182,7 +182,7 @@ def neighbour_counts(names: Mapping[str, Iterable[str]]) -> dict[str, dict[str, 
         for split, stems in names.items()
     }
     train = placed.get("train", [])
-    counts = {}
+    counts: dict[str, dict[str, int]] = {}
     for role in ("val", "test"):
         if role in placed:
             by_edge, by_corner = touching(placed[role], train)

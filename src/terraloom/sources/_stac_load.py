@@ -75,13 +75,15 @@ class AssetLoader:
 
         On the item's own pixel grid the stored numbers are returned; on another they are bilinear.
         """
-        return self._load(document, assets, grid, "uint16", 0, "bilinear").astype(np.uint16)
+        numbers = self._load(document, assets, grid, "uint16", 0, "bilinear")
+        return numbers.astype(np.uint16, copy=False)
 
     def scene_classes(
         self, document: Mapping[str, Any], asset: str, grid: Grid
     ) -> NDArray[np.uint8]:
         """Scene classes "height width" by nearest neighbour; 0 where the item has none."""
-        return self._load(document, [asset], grid, "uint8", 0, "nearest")[0].astype(np.uint8)
+        classes = self._load(document, [asset], grid, "uint8", 0, "nearest")
+        return classes[0].astype(np.uint8, copy=False)
 
     def label_codes(self, item: LabelItem, grid: Grid, nodata: int) -> NDArray[np.int16]:
         """Codes "height width" under the centres of the grid's pixels; `nodata` where none are.
@@ -90,8 +92,8 @@ class AssetLoader:
         of a pixel; else GDAL picks them, to an eighth.
         """
         if item.grid is None:
-            codes = self._load(item.document, [item.asset], grid, "int16", nodata, "nearest")[0]
-            return codes.astype(np.int16)
+            codes = self._load(item.document, [item.asset], grid, "int16", nodata, "nearest")
+            return codes[0].astype(np.int16, copy=False)
         out = np.full((grid.height, grid.width), nodata, dtype=np.int16)
         window = _window_under(grid, item.grid)
         if window is None:
