@@ -1,12 +1,14 @@
 """Training a segmenter: it learns, resumes to the same bytes, refuses rows of other roles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from terraloom import segmenting
-from terraloom.dataset.rows import Row, ValRows
-from terraloom.errors import RoleError, StageMissing
+from terraloom.dataset.rows import Row, TrainRows, ValRows
+from terraloom.errors import DivergedTraining, RoleError, StageMissing
 from terraloom.files import read_json, sha256_of
 from terraloom.learning.confusion import figures_of
 from terraloom.learning.device import make_fabric
@@ -57,7 +59,7 @@ def die_after(monkeypatch):
 
 
 def test_a_short_training_learns_far_more_than_chance(rows, tmp_path, fabric):
-    trained = train(rows, tmp_path, fabric, images=400, batch_size=8, learning_rate=5e-3, ema=0.9)
+    trained = train(rows, tmp_path, fabric, images=400, batch_size=8, learning_rate=5e-3, checks=4)
     held_back = [Row(f"t{i}", f"p{i}", *toy_pair(500 + i), None) for i in range(4)]
     total = sum(evaluate(trained, [held_back]).values())
     # Four classes of equal share: chance is a quarter.
@@ -84,6 +86,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
     assert sorted(p.name for p in (tmp_path / "torn").iterdir()) == [
         "log.jsonl",
         "state.json",
+        "tensorboard",
         "weights.safetensors",
     ]
 
@@ -104,6 +107,7 @@ def test_training_state_that_a_kill_left_behind_is_dropped(rows, tmp_path, fabri
     assert {path.name for path in tmp_path.iterdir()} == {
         "log.jsonl",
         "state.json",
+        "tensorboard",
         "weights.safetensors",
     }
 
@@ -187,10 +191,10 @@ def test_val_rows_alone_choose_the_weights(rows, tmp_path, fabric):
     assert first["summary"]["history"] != second["summary"]["history"]
 
 
-def test_plateau_lowers_the_rate_after_three_checks_without_gain(
+def test_plateau_lowers_the_rate_after_more_than_three_checks_without_gain(
     rows, tmp_path, fabric, monkeypatch
 ):
-    worse = iter([0.5, 0.4, 0.3, 0.2, 0.1])
+    worse = iter([0.5, 0.4, 0.3, 0.2, 0.1, 0.1])
 
     class Falling:
         accuracy = 0.5
@@ -208,7 +212,76 @@ def test_plateau_lowers_the_rate_after_three_checks_without_gain(
         return figures
 
     monkeypatch.setattr(segmenting._SegmenterTrainee, "step", watched)
-    train(rows, tmp_path, fabric, images=20, checks=5, schedule="plateau")
-    assert rates[1:4] == pytest.approx([2e-3] * 3)
-    assert rates[4] == pytest.approx(2e-4)
+    train(rows, tmp_path, fabric, images=24, checks=6, schedule="plateau")
+    assert rates[1:5] == pytest.approx([2e-3] * 4)
+    assert rates[5] == pytest.approx(2e-4)
     assert torch.get_num_threads() == 1
+
+
+def test_a_loss_that_is_no_number_stops_and_says_at_which_image(
+    rows, tmp_path, fabric, monkeypatch
+):
+    step = segmenting._SegmenterTrainee.step
+
+    def poisoned(self, random, progress):
+        if self.updates == 2:
+            for parameter in self.network.parameters():
+                parameter.data.fill_(float("nan"))
+        return step(self, random, progress)
+
+    monkeypatch.setattr(segmenting._SegmenterTrainee, "step", poisoned)
+    with pytest.raises(
+        DivergedTraining, match=r"became nan at image 8 \(samples toy-.*learning_rate"
+    ):
+        train(rows, tmp_path, fabric, images=16, checks=4)
+    assert (tmp_path / "latest.json").exists()  # the checkpoint of the check before
+    monkeypatch.setattr(segmenting._SegmenterTrainee, "step", step)
+    train(rows, tmp_path, fabric, images=16, checks=4)
+    train(rows, tmp_path / "straight", fabric, images=16, checks=4)
+    assert sha256_of(tmp_path / "weights.safetensors") == sha256_of(
+        tmp_path / "straight" / "weights.safetensors"
+    )
+
+
+def test_classes_that_train_never_shows_are_told(rows, tmp_path, fabric, capsys):
+    train_part, val_part = rows
+    without = TrainRows(
+        tuple(replace(row, mask=np.where(row.mask == 2, 255, row.mask)) for row in train_part.rows)
+    )
+    train((without, val_part), tmp_path, fabric, images=8)
+    assert "no training pixel of class 2" in capsys.readouterr().err
+    assert read_json(tmp_path / "state.json")["absent_classes"] == [2]
+
+
+def test_gradients_of_pieces_are_those_of_the_whole_batch(rows, tmp_path, fabric):
+    # Batch norm looks at a piece, so the equality is that of the sums, not of whole trainings.
+    whole = train(rows, tmp_path / "whole", fabric, images=8)
+    pieces = train(rows, tmp_path / "pieces", fabric, images=8, accumulate=2)
+    assert pieces.summary["images"] == whole.summary["images"]
+    assert sha256_of(tmp_path / "pieces" / "weights.safetensors") != sha256_of(
+        tmp_path / "whole" / "weights.safetensors"
+    )
+
+
+def test_balanced_weights_raise_rare_classes_and_have_mean_one_over_pixels():
+    counts = np.array([900, 90, 10, 0])
+    weights = segmenting.class_weights_of(counts, recipe(class_weights="balanced"))
+    assert weights[0] < weights[1] < weights[2]
+    assert weights[3] == 0
+    assert float((weights * torch.tensor(counts / 1000)).sum()) == pytest.approx(1, abs=1e-6)
+    assert float(weights[1] / weights[0]) == pytest.approx(10**0.5, rel=1e-5)
+    assert segmenting.class_weights_of(counts, recipe()) is None
+
+
+def test_curves_are_written_for_tensorboard(rows, tmp_path, fabric):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(rows, tmp_path, fabric, images=48, checks=2)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert {"loss", "rate", "val_f1", "val_accuracy"} <= set(events.Tags()["scalars"])
+    assert [point.step for point in events.Scalars("val_f1")] == [24, 48]
+
+
+def test_epochs_decide_the_budget(rows, tmp_path, fabric):
+    trained = train(rows, tmp_path, fabric, epochs=1.5)
+    assert trained.summary["images"] == 12  # eight rows

@@ -79,6 +79,10 @@ def run_benchmark(
     for name in missing:
         console.print(f"[yellow]arm {name} is left out: it has no synthetic row to train on[/]")
     val = val_rows(inputs.real)
+    # Every arm sees as many images as the real rows decide, whatever its own number of rows.
+    training = settings.training.model_copy(
+        update={"images": settings.training.budget(len(train_rows(inputs.real))), "epochs": None}
+    )
     recipe = {
         "settings": settings.model_dump(mode="json"),
         "options": {name: dict(options.get(name, {})) for name in settings.architectures},
@@ -109,7 +113,7 @@ def run_benchmark(
                             options.get(architecture, {}),
                             settings.preset,
                             len(classes),
-                            settings.training,
+                            training,
                         ),
                         folder / "cells" / f"{architecture}-{name}-{index}",
                         ledger=ledger,
@@ -122,13 +126,14 @@ def run_benchmark(
                 )
     setting = {
         "real": inputs.real.sha256,
-        "images": settings.training.images,
-        "crop_size": settings.training.crop_size,
+        "images": training.images,
+        "crop_size": training.crop_size,
     }
     recorded = strongest_recorded(controls, cells, setting, recipe_sha256)
     if recorded:
         console.print(f"a stronger control of an earlier recipe counts: {recorded[0]['arm']}")
     record_controls(controls, cells, setting, recipe_sha256)
+    settings = settings.model_copy(update={"training": training})
     results = judge([*cells, *recorded], classes.names, settings, seed)
     results["recipe_sha256"] = recipe_sha256
     results["missing_arms"] = missing

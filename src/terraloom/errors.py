@@ -17,6 +17,7 @@
     │   └── NewerFormat         a table was written by a newer version
     └── RunError                the run failed through no fault of the input: exit code 1
         ├── DamagedTable        a shard does not match its manifest
+        ├── DivergedTraining    a loss is no longer a number
         └── StageMissing        a stage needs the output of one that has not run
 
 Messages say what was asked, what was found, and what to do.
@@ -98,6 +99,10 @@ class RunError(TerraloomError):
 
 class DamagedTable(RunError):
     """A shard is missing, truncated or altered against its manifest."""
+
+
+class DivergedTraining(RunError):
+    """A loss became infinite or no number; the message names the image it happened at."""
 
 
 class StageMissing(RunError):

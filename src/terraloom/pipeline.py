@@ -1,14 +1,16 @@
 """Running stages in order: skip what is done, go on with what was cut off, keep records."""
 
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from terraloom.errors import InputError, LeakFound, StageMissing
+from terraloom.errors import InputError, LeakFound, SettingsError, StageMissing
 from terraloom.files import append_line, read_json, read_lines, write_json
 from terraloom.progress import console
 from terraloom.runs import Project, stage_key
 from terraloom.settings import Settings
+from terraloom.sources._face import ForgettingSource
 from terraloom.stages import SETTINGS_COPY, STAGES, Context, Stage, stages_before
 
 LOG_NAME: Final = "log.jsonl"
@@ -35,6 +37,7 @@ class Pipeline:
         with self.context.project.locked():
             settings = self.context.settings.model_dump(mode="json")
             write_json(self.context.project.folder / SETTINGS_COPY, settings)
+            self._send_curves()
             for stage in STAGES:
                 if only is not None and stage.name != only:
                     if stage.name in stages_before(only):
@@ -43,6 +46,48 @@ class Pipeline:
                 self._run_stage(stage)
                 if stage.name in (until, only):
                     break
+
+    def _send_curves(self) -> None:
+        """Begin to send training curves where the settings name a project for them.
+
+        Raises:
+            SettingsError: the package wandb is not installed.
+        """
+        project = self.context.settings.project
+        if project.wandb is None:
+            return
+        if find_spec("wandb") is None:
+            raise SettingsError(
+                f'project.wandb = "{project.wandb}" needs a package that is not installed; run: '
+                "pip install wandb. Without the key, curves are written for TensorBoard alone."
+            )
+        from terraloom.learning.curves import send_to_wandb
+
+        send_to_wandb(project.wandb, project.name, self.context.project.folder)
+
+    def retry_failed(self) -> int:
+        """Make the next run try again what the source could not fetch.
+
+        A finished build is opened for it. Where nothing new can be had, it ends with the same
+        bytes, and later stages stay done.
+
+        Returns:
+            Items that will be tried again.
+
+        Raises:
+            InputError: the source fetches nothing.
+        """
+        source = self.context.source
+        if not isinstance(source, ForgettingSource):
+            raise InputError(
+                f"[sources.{self.context.settings.source_name}] fetches nothing, so there is "
+                "nothing to try again; leave --retry-failed out."
+            )
+        source.given()
+        with self.context.project.locked():
+            # The record first: what is forgotten must not lie behind a stage that counts as done.
+            self.context.project.stage(STAGES[0].name).reopen()
+            return source.forget_failed(self.context.acquired)
 
     def state(self, stage: Stage) -> str:
         """What a run would find: "done", "goes on" or "would run"."""

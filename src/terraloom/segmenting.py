@@ -1,7 +1,7 @@
 """Face of the segmentation stage: train, load, predict, evaluate."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,25 +12,29 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from terraloom import families
+from terraloom.classes import UNKNOWN
 from terraloom.dataset.rows import Row, TrainRows, ValRows, channel_statistics
-from terraloom.errors import RoleError, SettingsError, StageMissing
+from terraloom.errors import DivergedTraining, RoleError, SettingsError, StageMissing
 from terraloom.files import append_line, make_folder, read_json, write_json
-from terraloom.learning.batches import draw_batch, image_tensor
+from terraloom.learning.batches import Batch, draw_batch, image_tensor
 from terraloom.learning.checkpoint import load_weights, save_weights
-from terraloom.learning.confusion import confusion_of, figures_of
+from terraloom.learning.confusion import ConfusionCounter, figures_of
+from terraloom.learning.curves import Curves
 from terraloom.learning.device import placed
 from terraloom.learning.ema import averaged_copy, update_average
+from terraloom.learning.loader import Loader
 from terraloom.learning.loop import LoopPlan, finish_loop, run_loop
 from terraloom.learning.losses import segmentation_loss
-from terraloom.learning.schedule import rate_factor
-from terraloom.seeds import derive_seed
+from terraloom.learning.schedule import Plateau, rate_factor
+from terraloom.progress import console
+from terraloom.seeds import derive_seed, generator_at
 from terraloom.segmenters._face import Preset, Segmenter
 from terraloom.settings import TrainingSettings
 from terraloom.types import Channels, Float32Array, ImageU8, Int64Array
 
 _PREDICT_BATCH: Final = 32
-_PLATEAU_PATIENCE: Final = 3
-_PLATEAU_FACTOR: Final = 0.1
+_CURVE_EVERY: Final = 10
+"""Updates between two points of the loss curve."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,11 @@ class TrainedSegmenter:
         """
         logits = self._forward(image_tensor(list(images)))
         return logits.softmax(dim=1).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def labels(self, images: Sequence[ImageU8]) -> Tensor:
+        """Most likely labels, int64 "batch height width", on the device; images of one size."""
+        return self._forward(image_tensor(list(images))).argmax(dim=1)
 
     @torch.inference_mode()
     def features(self, images: Sequence[ImageU8]) -> Float32Array:
@@ -127,20 +136,28 @@ def train_segmenter(
     make_folder(folder)
     mean, std = channel_statistics(train)
     network = _build(recipe, mean, std, seed)
+    counts = label_counts(train, recipe.num_classes)
+    absent = [label for label, count in enumerate(counts) if count == 0]
+    if absent:
+        console.print(
+            f"[yellow]no training pixel of {'classes' if len(absent) > 1 else 'class'} "
+            f"{', '.join(map(str, absent))}[/]: the network cannot learn what it is never shown"
+        )
     if recipe.training.crop_size < network.min_crop_size:
         raise SettingsError(
             f"{recipe.architecture} needs crops of at least {network.min_crop_size} pixels; "
             f"training.crop_size is {recipe.training.crop_size}."
         )
-    trainee = _SegmenterTrainee(network, train, val, recipe, fabric, folder)
-    plan = LoopPlan(
-        recipe.training.images,
-        recipe.training.batch_size,
-        recipe.training.checks,
-        seed,
-        description,
-    )
-    seen = run_loop(trainee, plan, folder)
+    budget = recipe.training.budget(len(train))
+    size = recipe.training.batch_size
+    maker = _BatchMaker(train, recipe.training, seed)
+    with Loader(maker, size) as loader, Curves(folder) as curves:
+        trainee = _SegmenterTrainee(
+            network, loader, val, recipe, fabric, folder, curves, class_weights_of(counts, recipe)
+        )
+        plan = LoopPlan(budget, size, recipe.training.checks, seed, description)
+        seen = run_loop(trainee, plan, folder)
+        append_line(folder / "log.jsonl", {"waiting_share": round(loader.waiting_share, 4)})
     write_json(
         folder / "state.json",
         {
@@ -150,6 +167,7 @@ def train_segmenter(
             "mean": list(mean),
             "std": list(std),
             "rows": {"train": len(train), "val": len(val)},
+            "absent_classes": absent,
             "summary": {
                 "images": seen,
                 "best_val_f1": trainee.best,
@@ -186,20 +204,60 @@ def load_segmenter(folder: Path, fabric: Fabric) -> TrainedSegmenter:
     return TrainedSegmenter(network, fabric, recipe.num_classes, state["summary"])
 
 
+@torch.inference_mode()
 def evaluate(segmenter: TrainedSegmenter, batches: Iterable[list[Row]]) -> dict[str, Int64Array]:
-    """Confusion matrix "truth predicted" per place, over all known pixels; memory is bounded."""
-    found: dict[str, Int64Array] = {}
+    """Confusion matrix "truth predicted" per place, over all known pixels; memory is bounded.
+
+    Pixels are counted on the device that predicts them: only the matrices come back.
+    """
+    counter = ConfusionCounter(segmenter.num_classes, segmenter.fabric.device)
     for rows in batches:
         by_size: dict[tuple[int, int], list[Row]] = {}
         for row in rows:
             by_size.setdefault((row.mask.shape[0], row.mask.shape[1]), []).append(row)
         for group in by_size.values():
-            predicted = segmenter.probabilities([row.image for row in group]).argmax(axis=1)
-            for row, labels in zip(group, predicted, strict=True):
-                matrix = confusion_of(row.mask, labels.astype(np.uint8), segmenter.num_classes)
-                place = row.place or row.id
-                found[place] = found.get(place, np.zeros_like(matrix)) + matrix
-    return found
+            predicted = segmenter.labels([row.image for row in group])
+            truth = torch.from_numpy(np.stack([row.mask for row in group]))
+            counter.update([row.place or row.id for row in group], truth, predicted)
+    return counter.matrices()
+
+
+def label_counts(train: TrainRows, num_classes: int) -> Int64Array:
+    """Known training pixels per class, int64 "class"."""
+    counts = np.zeros(UNKNOWN + 1, dtype=np.int64)
+    for row in train.rows:
+        counts += np.bincount(row.mask.ravel(), minlength=UNKNOWN + 1)
+    return counts[:num_classes]
+
+
+def class_weights_of(counts: Int64Array, recipe: Recipe) -> Tensor | None:
+    """Weight per class, of mean 1 over training pixels; None where all weigh alike.
+
+    "balanced" takes one over the root of the share: the full inverse would let a class of a few
+    hundred pixels outweigh all others.
+    """
+    if recipe.training.class_weights == "none":
+        return None
+    share = counts / max(counts.sum(), 1)
+    weights = np.where(share > 0, 1.0 / np.sqrt(np.maximum(share, 1e-12)), 0.0)
+    weights /= (weights * share).sum()
+    return torch.from_numpy(weights).float()
+
+
+@dataclass(frozen=True)
+class _BatchMaker:
+    """The batch that begins after so many images; the same in any process."""
+
+    train: TrainRows
+    settings: TrainingSettings
+    seed: int
+
+    def __call__(self, images: int) -> Batch:
+        settings = self.settings
+        random = generator_at(self.seed, "batch", images)
+        return draw_batch(
+            self.train, settings.batch_size, settings.crop_size, settings.augment, random
+        )
 
 
 class _SegmenterTrainee:
@@ -208,19 +266,23 @@ class _SegmenterTrainee:
     def __init__(
         self,
         network: Segmenter,
-        train: TrainRows,
+        loader: Loader[Batch],
         val: ValRows,
         recipe: Recipe,
         fabric: Fabric,
         folder: Path,
+        curves: Curves,
+        class_weights: Tensor | None,
     ) -> None:
         settings = recipe.training
         self.settings = settings
         self.recipe = recipe
-        self.train = train
+        self.loader = loader
         self.val = val
         self.fabric = fabric
         self.folder = folder
+        self.curves = curves
+        self.class_weights = None if class_weights is None else fabric.to_device(class_weights)
         self.network = placed(network, fabric)
         self.average = averaged_copy(self.network)
         optimizer = AdamW(
@@ -229,10 +291,12 @@ class _SegmenterTrainee:
             weight_decay=settings.weight_decay,
         )
         self.forward, self.optimizer = fabric.setup(self.network, optimizer)
+        if settings.compile:
+            self.forward = torch.compile(self.forward)
         self.updates = 0
         self.best = -1.0
         self.best_images = 0
-        self.plateau = 1.0
+        self.plateau = Plateau()
         self.history: list[dict[str, float]] = []
 
     def modules(self) -> Mapping[str, nn.Module]:
@@ -246,7 +310,7 @@ class _SegmenterTrainee:
             "updates": self.updates,
             "best": self.best,
             "best_images": self.best_images,
-            "plateau": self.plateau,
+            "plateau": {k: v for k, v in asdict(self.plateau).items() if np.isfinite(v)},
             "history": self.history,
         }
 
@@ -254,33 +318,57 @@ class _SegmenterTrainee:
         self.updates = int(numbers["updates"])
         self.best = float(numbers["best"])
         self.best_images = int(numbers["best_images"])
-        self.plateau = float(numbers["plateau"])
+        self.plateau = Plateau(**numbers["plateau"])
         self.history = list(numbers["history"])
 
     def step(self, random: np.random.Generator, progress: float) -> dict[str, float]:
         settings = self.settings
-        batch = draw_batch(
-            self.train, settings.batch_size, settings.crop_size, settings.augment, random
-        )
-        rate = settings.learning_rate * self.plateau * rate_factor(settings.schedule, progress)
+        images = self.updates * settings.batch_size
+        batch = self.loader.batch(images)
+        factor = rate_factor(settings.schedule, progress, settings.warm_up)
+        if settings.schedule == "plateau":
+            factor *= self.plateau.rate
+        rate = settings.learning_rate * factor
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.forward.train()
-        logits = self.forward(self.fabric.to_device(batch.images))
-        loss = segmentation_loss(
-            settings.loss,
-            logits,
-            self.fabric.to_device(batch.labels),
-            self.fabric.to_device(batch.trust),
-        )
         self.optimizer.zero_grad()
-        self.fabric.backward(loss)
+        loss = self._accumulated(batch)
+        if not np.isfinite(loss):
+            raise DivergedTraining(
+                f"the loss became {loss} at image {images} (samples {', '.join(batch.ids[:4])}, "
+                f"…) in {self.folder.name}. Lower learning_rate, or look at those samples; the "
+                "last checkpoint is kept, and the same command goes on from it."
+            )
         nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
         self.optimizer.step()
         self.updates += 1
         if settings.ema > 0:
             update_average(self.average, self.network, settings.ema, self.updates)
-        return {"loss": round(float(loss.detach()), 6), "rate": rate}
+        figures = {"loss": round(loss, 6), "rate": rate}
+        if self.updates % _CURVE_EVERY == 0:
+            self.curves.note(images + settings.batch_size, figures)
+        return figures
+
+    def _accumulated(self, batch: Batch) -> float:
+        """Backward passes over the pieces of a batch; their mean loss, weighted by their size."""
+        settings = self.settings
+        size = -(-settings.batch_size // settings.accumulate)
+        total = 0.0
+        for start in range(0, settings.batch_size, size):
+            piece = slice(start, start + size)
+            share = len(batch.labels[piece]) / settings.batch_size
+            logits = self.forward(self.fabric.to_device(batch.images[piece]))
+            loss = segmentation_loss(
+                settings.loss,
+                logits.float(),
+                self.fabric.to_device(batch.labels[piece]),
+                self.fabric.to_device(batch.trust[piece]),
+                self.class_weights,
+            )
+            self.fabric.backward(loss * share)
+            total += float(loss.detach()) * share
+        return total
 
     def check(self, images: int) -> bool:
         kept = self.average if self.settings.ema > 0 else self.network
@@ -304,9 +392,9 @@ class _SegmenterTrainee:
         if score > self.best:
             self.best, self.best_images = score, images
             save_weights(self.folder / "weights.safetensors", {"segmenter": kept})
+        self.curves.note(images, {k: v for k, v in entry.items() if k != "images"})
         since = sum(1 for e in self.history if e["images"] > self.best_images)
-        if self.settings.schedule == "plateau" and since and since % _PLATEAU_PATIENCE == 0:
-            self.plateau *= _PLATEAU_FACTOR
+        self.plateau.step(score)
         patience = self.settings.patience
         return patience is not None and since >= patience
 

@@ -40,6 +40,9 @@ class ProjectSettings(Section):
     """CPU threads for training; 0 takes one per core. Another count may change the last digits."""
     workers: int = Field(default=0, ge=0)
     """Processes for cutting; 0 takes one per core. Never changes a result."""
+    wandb: str | None = None
+    """Weights & Biases project that training curves are sent to as well (pip install wandb);
+    TensorBoard files are written in any case."""
 
 
 class ClassesSettings(Section):
@@ -133,14 +136,23 @@ class SplitSettings(Section):
     """Share of the training places (or blocks) that becomes val, where the source brings none."""
     test_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of all places (or blocks) that becomes test, where the source brings none."""
-    block_size_m: float = Field(default=2560.0, gt=0)
-    """Side of a block in metres."""
+    block_size_m: float = Field(default=2560.0, ge=10)
+    """Side of a block in metres, at any latitude."""
     buffer_m: float = Field(default=0.0, ge=0)
-    """Patches of another role closer than this to val or test are left out, in metres."""
+    """Patches of another role closer than this to val or test are left out, in metres from edge to
+    edge; patches that overlap are left out in any case."""
     attempts: int = Field(default=256, ge=1)
-    """Seeded assignments tried; the one with the most even class shares is taken."""
+    """Seeded draws of roles; the most even ones are then improved by exchanging places."""
     duplicate_limit: float = Field(default=0.995, gt=0, le=1)
     """Thumbnail correlation at which two images of different roles count as the same."""
+    shared_ground_limit: float = Field(default=0.75, gt=0, le=1)
+    """Correlation of fine detail at which two images of different roles, laid over each other
+    shifted, mirrored or turned, count as showing the same ground; 1 turns this test off."""
+    near_duplicates: Literal["fail", "drop"] = "fail"
+    """fail: the leak test stops the run at images of the same ground in two roles; drop: it leaves
+    them out of train or val first, as the buffer does."""
+    max_findings: int = Field(default=1000, ge=1)
+    """Leaks that are listed, of each kind; all of them are counted."""
 
 
 class TrainingSettings(Section):
@@ -148,6 +160,8 @@ class TrainingSettings(Section):
 
     images: int = Field(default=16_000, ge=1)
     """Images seen in all: updates times batch."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the real training rows, which then decide `images`; left out, `images` does."""
     batch_size: int = Field(default=32, ge=2)
     """Images per update."""
     crop_size: int = Field(default=64, ge=32, multiple_of=32)
@@ -158,8 +172,18 @@ class TrainingSettings(Section):
     """Of AdamW."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
-    loss: Literal["dice", "ce", "dice+ce"] = "dice+ce"
-    """Dice is the paper's; cross-entropy is weighted by the trust map."""
+    loss: Literal["dice", "ce", "dice+ce", "focal"] = "dice+ce"
+    """Dice is the paper's; all are weighted by the trust map."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: in cross-entropy and focal loss a class weighs by one over the root of its share of
+    the training pixels."""
+    warm_up: float = Field(default=0.03, ge=0, lt=1)
+    """Share of the training over which the rate rises to its peak."""
+    accumulate: int = Field(default=1, ge=1)
+    """Pieces that a batch is computed in, for devices of little memory. Batch norm and Dice then
+    look at a piece, so the result is not quite that of the whole batch."""
+    compile: bool = False
+    """Let torch compile the network: pays on GPUs, hardly on CPUs."""
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     """Cosine after a short warm-up; plateau lowers the rate where val stops improving."""
     augment: Literal["none", "paper", "strong"] = "paper"
@@ -171,6 +195,44 @@ class TrainingSettings(Section):
     ema: float = Field(default=0.995, ge=0, lt=1)
     """Decay of the averaged weights that are evaluated and kept; 0 turns averaging off."""
 
+    def budget(self, rows: int) -> int:
+        """Images seen in all, where there are so many real training rows."""
+        return self.images if self.epochs is None else max(1, round(self.epochs * rows))
+
+
+PAPER_TRAINING: Final[Mapping[str, Any]] = {
+    "epochs": 20,
+    "batch_size": 24,
+    "crop_size": 256,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.01,
+    "clip_norm": 1.0,
+    "loss": "dice",
+    "warm_up": 0.0,
+    "schedule": "plateau",
+    "augment": "paper",
+    "checks": 20,
+    "patience": 5,
+    "ema": 0.0,
+}
+"""The published recipe: 20 epochs of batch 24, AdamW 1e-3, clipped at 1, Dice, plateau (patience 3,
+factor 0.1) on macro F1, early stop after 5, flips, quarter turns, brightness and contrast."""
+
+
+def _with_preset(raw: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+    """`preset = "paper"` sets the published recipe; keys that are given win."""
+    if not isinstance(raw, Mapping) or raw.get("preset") != "paper":
+        return raw
+    given = raw.get("training", {})
+    if isinstance(given, TrainingSettings):
+        given = given.model_dump(exclude_unset=True)
+    if not isinstance(given, Mapping):
+        return raw
+    published = dict(PAPER_TRAINING)
+    if "images" in given:
+        published.pop("epochs")
+    return {**raw, "training": {**published, **given}}
+
 
 class SegmentSettings(Section):
     """The segmenter that labels and measures."""
@@ -179,9 +241,11 @@ class SegmentSettings(Section):
     """A member of segmenters; its options stand under [segmenters.<name>]."""
     preset: Literal["small", "paper"] = "small"
     """small: MobileNetV3 encoder from scratch, for CPUs; paper: EfficientNet-B7 with ImageNet
-    weights, as published."""
+    weights and the published recipe of training, where its keys are not given."""
     training: TrainingSettings = TrainingSettings()
     """Budget and recipe."""
+
+    _published = model_validator(mode="before")(_with_preset)
 
 
 class GenerateSettings(Section):
@@ -275,6 +339,8 @@ class BenchmarkSettings(Section):
     """The same for every arm: only the rows differ."""
     draws: int = Field(default=10_000, ge=100)
     """Bootstrap draws over places and seeds."""
+
+    _published = model_validator(mode="before")(_with_preset)
 
 
 class Settings(Section):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
@@ -13,7 +14,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from terraloom.learning.confusion import confusion_of, figures_of
+from terraloom.learning.confusion import ConfusionCounter, confusion_of, figures_of
 
 REFERENCES = {
     "f1": f1_score,
@@ -110,3 +111,22 @@ def test_labels_worsen_every_figure_when_they_are_damaged():
         assert float(figures_of(confusion_of(truth, truth, 3)).macro(name)) == 1
         worse = figures_of(confusion_of(truth, damaged.astype(np.uint8), 3)).macro(name)
         assert float(worse) < 0.85
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), images=st.integers(1, 12), unknown=st.sampled_from([0.0, 1.0]))
+def test_counting_on_the_device_equals_counting_each_mask(seed, images, unknown):
+    random = np.random.default_rng(seed)
+    counter = ConfusionCounter(6, torch.device("cpu"))
+    expected = {}
+    for start in range(0, images, 3):
+        groups = [f"place {random.integers(4)}" for _ in range(min(3, images - start))]
+        pairs = [masks(int(random.integers(1 << 30)), range(6), unknown) for _ in groups]
+        for group, pair in zip(groups, pairs, strict=True):
+            expected[group] = expected.get(group, 0) + confusion_of(*pair, 6)
+        truth, predicted = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
+        counter.update(groups, truth, predicted.long())
+    found = counter.matrices()
+    assert list(found) == list(expected)
+    for group, matrix in found.items():
+        np.testing.assert_array_equal(matrix, expected[group])

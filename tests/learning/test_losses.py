@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from terraloom.learning.losses import dice_loss, segmentation_loss, weighted_cross_entropy
+from terraloom.learning.losses import (
+    dice_loss,
+    focal_loss,
+    segmentation_loss,
+    weighted_cross_entropy,
+)
+
+LOSSES = ("dice", "ce", "dice+ce", "focal")
 
 
 def uniform(classes=4, height=3, width=5, batch=2):
@@ -39,14 +46,14 @@ def test_dice_averages_over_present_classes_alone():
     assert float(dice_loss(logits, torch.zeros(2, 3, 5).long(), trust)) == pytest.approx(0.6)
 
 
-@pytest.mark.parametrize("loss", ["dice", "ce", "dice+ce"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_perfect_answer_costs_nothing(loss):
     _, labels, trust = uniform()
     logits = 50 * torch.nn.functional.one_hot(labels, 4).movedim(-1, 1).float()
     assert float(segmentation_loss(loss, logits, labels, trust)) == pytest.approx(0, abs=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["dice", "ce", "dice+ce"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_what_is_said_of_unknown_pixels_never_counts(loss):
     logits, labels, trust = drawn()
     labels[:, 1:3, 2:5] = 255
@@ -56,7 +63,7 @@ def test_what_is_said_of_unknown_pixels_never_counts(loss):
     assert float(first) == pytest.approx(float(segmentation_loss(loss, other, labels, trust)))
 
 
-@pytest.mark.parametrize("loss", ["dice", "ce", "dice+ce"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_unknown_pixels_do_not_thin_the_mean(loss):
     logits, labels, trust = drawn()
     alone = segmentation_loss(loss, logits[:, :, :2], labels[:, :2], trust[:, :2])
@@ -65,7 +72,7 @@ def test_unknown_pixels_do_not_thin_the_mean(loss):
     assert float(joined) == pytest.approx(float(alone), rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["dice", "ce", "dice+ce"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_unknown_pixels_send_no_gradient(loss):
     logits, labels, trust = drawn()
     labels[0] = 255
@@ -75,7 +82,7 @@ def test_unknown_pixels_send_no_gradient(loss):
     assert float(logits.grad[1].abs().max()) > 0
 
 
-@pytest.mark.parametrize("loss", ["dice", "ce", "dice+ce"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_batch_without_known_pixels_costs_nothing_and_still_has_a_gradient(loss):
     logits, labels, trust = drawn()
     logits.requires_grad_()
@@ -107,3 +114,25 @@ def test_the_sum_of_both_losses_is_their_sum():
     parts = drawn()
     both = float(segmentation_loss("dice+ce", *parts))
     assert both == pytest.approx(float(dice_loss(*parts)) + float(weighted_cross_entropy(*parts)))
+
+
+def test_focal_loss_of_even_odds_has_a_closed_form():
+    # Lin et al. 2017, eq. 4: (1 - 1/4)² · log 4.
+    assert float(focal_loss(*uniform())) == pytest.approx((3 / 4) ** 2 * math.log(4))
+
+
+def test_focal_loss_looks_at_hard_pixels():
+    logits, labels, trust = uniform()
+    easy = 3 * torch.nn.functional.one_hot(labels, 4).movedim(-1, 1).float()
+    ratio = float(focal_loss(easy, labels, trust) / weighted_cross_entropy(easy, labels, trust))
+    hard = float(focal_loss(logits, labels, trust) / weighted_cross_entropy(logits, labels, trust))
+    assert ratio < 0.05 < hard
+
+
+@pytest.mark.parametrize("loss", ["ce", "focal"])
+def test_class_weights_weigh_pixels_by_their_true_class(loss):
+    logits, labels, trust = drawn()
+    weights = torch.tensor([1.0, 0.0, 3.0])
+    found = segmentation_loss(loss, logits, labels, trust, weights)
+    expected = segmentation_loss(loss, logits, labels, trust * weights[labels])
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)

@@ -1,5 +1,10 @@
-"""Batches drawn and augmented from one addressed stream: same step, same batch, in any process."""
+"""Batches drawn and augmented from addressed streams: same step, same batch, in any process.
 
+Every image of a batch has a stream of its own, drawn from the step's, so an image does not depend
+on its batch-mates, on the order in which they are made, or on who makes them.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +29,8 @@ class Batch:
     """int64 "batch height width", 255 unknown."""
     trust: Tensor
     """float32 "batch height width", 0 … 1."""
+    ids: tuple[str, ...] = ()
+    """Samples that the images were cropped from."""
 
 
 def draw_batch(
@@ -40,10 +47,16 @@ def draw_batch(
             colour and scale (0.7 … 1.4) of every image and adds noise.
         random: the step's stream.
     """
-    picks = random.integers(len(rows), size=batch_size)
-    images, labels, trusts = [], [], []
-    for pick in picks:
-        row = rows[int(pick)]
+    seeds = random.integers(1 << 63, size=batch_size)
+    return batch_of(rows, [int(seed) for seed in seeds], crop_size, augment)
+
+
+def batch_of(rows: TrainRows, seeds: Sequence[int], crop_size: int, augment: Augment) -> Batch:
+    """One image per seed; see `draw_batch`. Part of the seeds gives that part of the batch."""
+    images, labels, trusts, ids = [], [], [], []
+    streams = [np.random.default_rng(seed) for seed in seeds]
+    for random in streams:
+        row = rows[int(random.integers(len(rows)))]
         trust = row.trust if row.trust is not None else np.full_like(row.mask, 255)
         image, mask, weight = _crop(row.image, row.mask, trust, crop_size, augment, random)
         if augment != "none":
@@ -51,13 +64,15 @@ def draw_batch(
         images.append(image)
         labels.append(mask)
         trusts.append(weight)
+        ids.append(row.id)
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div_(255.0)
     if augment in ("paper", "strong"):
-        pixels = _radiometry(pixels, augment, random)
+        pixels = _radiometry(pixels, augment, streams)
     return Batch(
         pixels.contiguous(memory_format=torch.channels_last),
         torch.from_numpy(np.stack(labels)).long(),
         torch.from_numpy(np.stack(trusts)).float().div_(255.0),
+        tuple(ids),
     )
 
 
@@ -109,22 +124,29 @@ def _turn(
     return first, second, third
 
 
-def _radiometry(pixels: Tensor, augment: Augment, random: np.random.Generator) -> Tensor:
-    count = pixels.shape[0]
+def _radiometry(pixels: Tensor, augment: Augment, streams: Sequence[np.random.Generator]) -> Tensor:
     strength = 0.2 if augment == "paper" else 0.3
-    apply = random.random(count) < (0.3 if augment == "paper" else 1.0)
+    # Per image: whether it is changed, contrast, brightness, and the gain of three channels.
+    drawn = np.array([random.random(6) for random in streams], dtype=np.float32)
+    apply = drawn[:, 0] < (0.3 if augment == "paper" else 1.0)
 
-    def column(low: float, high: float, shape: tuple[int, ...], neutral: float) -> Tensor:
-        drawn = random.uniform(low, high, size=shape)
-        drawn[~apply] = neutral
-        return torch.from_numpy(drawn).float()
+    def factors(columns: slice, low: float, high: float, neutral: float) -> Tensor:
+        values = low + (high - low) * drawn[:, columns]
+        values[~apply] = neutral
+        return torch.from_numpy(values)[:, :, None, None]
 
-    contrast = column(1 - strength, 1 + strength, (count, 1, 1, 1), 1.0)
-    brightness = column(-strength / 2, strength / 2, (count, 1, 1, 1), 0.0)
+    contrast = factors(slice(1, 2), 1 - strength, 1 + strength, 1.0)
+    brightness = factors(slice(2, 3), -strength / 2, strength / 2, 0.0)
     mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
     pixels = (pixels - mean) * contrast + mean + brightness
     if augment == "strong":
-        pixels = pixels * column(0.9, 1.1, (count, 3, 1, 1), 1.0)
-        noise = torch.from_numpy(random.standard_normal(pixels.shape, dtype=np.float32))
-        pixels = pixels + noise * column(0.0, 0.03, (count, 1, 1, 1), 0.0)
+        pixels = pixels * factors(slice(3, 6), 0.9, 1.1, 1.0)
+        shape = pixels.shape[1:]
+        noise = np.stack(
+            [
+                random.uniform(0.0, 0.03) * random.standard_normal(shape, dtype=np.float32)
+                for random in streams
+            ]
+        )
+        pixels = pixels + torch.from_numpy(noise.astype(np.float32))
     return pixels.clamp_(0.0, 1.0)

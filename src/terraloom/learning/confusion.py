@@ -8,6 +8,8 @@ scikit-learn with `zero_division=0`.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from terraloom.types import Float64Array, Int64Array, LabelMask
 
@@ -17,6 +19,51 @@ def confusion_of(truth: LabelMask, predicted: LabelMask, num_classes: int) -> In
     known = truth < num_classes
     pairs = truth[known].astype(np.int64) * num_classes + predicted[known]
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+class ConfusionCounter:
+    """Counts pixels on the device that predicts, one matrix per group (such as a test place).
+
+    Memory is groups x classes² numbers, whatever the number of images. Counts are int64 and do not
+    depend on the order of batches.
+    """
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self._num_classes = num_classes
+        self._device = device
+        self._numbers: dict[str, int] = {}
+        self._counts = torch.zeros(0, dtype=torch.int64, device=device)
+
+    def update(self, groups: list[str], truth: Tensor, predicted: Tensor) -> None:
+        """Add images.
+
+        Args:
+            groups: name of each image's group.
+            truth: uint8 or int64 "batch height width"; labels outside 0 … classes − 1 (such as 255)
+                are left out.
+            predicted: int64 "batch height width", on the counter's device.
+        """
+        cells = self._num_classes**2
+        for group in groups:
+            self._numbers.setdefault(group, len(self._numbers))
+        if len(self._counts) < len(self._numbers) * cells:
+            grown = torch.zeros(
+                2 * len(self._numbers) * cells, dtype=torch.int64, device=self._device
+            )
+            grown[: len(self._counts)] = self._counts
+            self._counts = grown
+        number = torch.tensor([self._numbers[g] for g in groups], device=self._device)
+        truth = truth.to(self._device).long()
+        index = number[:, None, None] * cells + truth * self._num_classes + predicted
+        known = index[truth < self._num_classes]
+        self._counts += torch.bincount(known, minlength=len(self._counts))
+
+    def matrices(self) -> dict[str, Int64Array]:
+        """Int64 "truth predicted" per group, in the order in which groups first came."""
+        shape = (-1, self._num_classes, self._num_classes)
+        counts = self._counts.cpu().numpy()
+        counts = counts[: len(self._numbers) * self._num_classes**2].reshape(shape)
+        return {group: counts[number] for group, number in self._numbers.items()}
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ class AssetLoader:
     ) -> NDArray[np.uint8]:
         """Scene classes "height width" by nearest neighbour; 0 where the item has none."""
         classes = self._load(document, [asset], grid, "uint8", 0, "nearest")
-        return classes[0].astype(np.uint8, copy=False)
+        found: NDArray[np.uint8] = classes[0].astype(np.uint8, copy=False)
+        return found
 
     def label_codes(self, item: LabelItem, grid: Grid, nodata: int) -> NDArray[np.int16]:
         """Codes "height width" under the centres of the grid's pixels; `nodata` where none are.
@@ -93,7 +94,8 @@ class AssetLoader:
         """
         if item.grid is None:
             codes = self._load(item.document, [item.asset], grid, "int16", nodata, "nearest")
-            return codes[0].astype(np.int16, copy=False)
+            found: NDArray[np.int16] = codes[0].astype(np.int16, copy=False)
+            return found
         out = np.full((grid.height, grid.width), nodata, dtype=np.int16)
         window = _window_under(grid, item.grid)
         if window is None:
