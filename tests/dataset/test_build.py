@@ -156,7 +156,7 @@ def test_the_buffer_is_a_step_of_the_funnel(
 ) -> None:
     source = make_source("a", grid=UTM, height=512, width=512)
     made = build(source, tmp_path, split_by="block", split_block_size_m=1280, split_buffer_m=100)
-    assert made.funnel["buffer"] > 0
+    assert made.funnel["too near another role"] > 0
     assert sum(made.funnel.values()) == made.candidates == 256
     assert made.funnel["kept"] == made.samples.num_rows
     gaps = [gap for gap in made.leaks.nearest_m.values() if gap is not None]

@@ -1,10 +1,10 @@
 """Face of the first stages: scenes are cut, split, tested for leaks, and become samples."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,22 +15,36 @@ from numpy.typing import NDArray
 from terraloom.classes import ClassTable
 from terraloom.dataset.cutting import CANDIDATE_SCHEMA, Cutter
 from terraloom.dataset.filters import DISAGREE, KEPT, UNREADABLE, check_something_left, funnel
-from terraloom.dataset.leaks import LeakReport, check_leaks
-from terraloom.dataset.patches import THUMBNAIL_VALUES
-from terraloom.dataset.split import Candidates, Split, split_candidates
+from terraloom.dataset.leak_page import leak_page
+from terraloom.dataset.leaks import LeakReport, Looks, split_without_leaks
+from terraloom.dataset.patches import PREVIEW_SIDE, THUMBNAIL_VALUES
+from terraloom.dataset.split import Candidates, Split
+from terraloom.dataset.split_map import split_map
 from terraloom.engines import Engine
-from terraloom.errors import LeakFound, SettingsError
-from terraloom.files import remove_folder, sha256_of_value, write_json
+from terraloom.errors import SettingsError
+from terraloom.files import (
+    read_json,
+    remove_folder,
+    sha256_of_value,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from terraloom.progress import console
-from terraloom.samples import SAMPLE_SCHEMA
+from terraloom.samples import SAMPLE_SCHEMA, decode_view
 from terraloom.settings import CutSettings, SplitSettings
 from terraloom.sources._face import Source
 from terraloom.tables import MANIFEST, Shard, Table, plan_shards, write_table
-from terraloom.types import Float64Array, Role
+from terraloom.types import Float64Array, ImageU8, Role
 
 _MOST_TOLD: Final = 12
 _CUT, _CANDIDATES, _SAMPLES, _ERRORS = "cut", "candidates", "samples", "errors"
-_LIGHT: Final = [name for name in CANDIDATE_SCHEMA.names if name != "corners"]
+_INPUTS: Final = "inputs.json"
+_LIGHT: Final = [name for name in CANDIDATE_SCHEMA.names if name != "preview"]
+LEAKS: Final = "leaks.json"
+LEAK_PAGE: Final = "leaks.html"
+SPLIT_MAP: Final = "split-map.png"
+_Number = TypeVar("_Number", np.uint8, np.float16)
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Dataset:
     samples: Table
     candidates: int
     funnel: dict[str, int]
-    """Candidates per filter, "kept" and "buffer" included."""
+    """Candidates per filter, those kept and those that the split left out included."""
     leaks: LeakReport
     left_out: dict[str, str]
     """Inputs that could not be used, with the reason."""
@@ -75,7 +89,7 @@ def build_dataset(
         engine: where shards are cut; left out, in this process.
 
     Raises:
-        LeakFound: the gate; `leaks.json` says all that was found.
+        LeakFound: the gate; `leaks.json` and `leaks.html` show all that was found.
         InputError: in all its kinds: unknown codes, pairs that do not fit, nothing left.
     """
     for name in cut.max_class_share:
@@ -95,33 +109,30 @@ def build_dataset(
     settings_sha256 = sha256_of_value(
         {"cut": cut.model_dump(mode="json"), "split": split.model_dump(mode="json"), "seed": seed}
     )
+    _drop_work_on_other_inputs(folder, inputs)
     write = _Writer(folder, settings_sha256, inputs, engine)
     survey = write.candidates(cutter)
     reasons = survey.read(["reason"]).column("reason")
     counts = funnel(reasons.to_pylist())
     check_something_left(counts, cut)
     kept = np.flatnonzero(pc.equal(reasons, KEPT).to_numpy(zero_copy_only=False))
-    light = pa.concat_tables(
-        table.filter(pc.equal(table.column("reason"), KEPT))
-        for table in (pq.read_table(path, columns=_LIGHT) for path in survey.paths)
-    )
+    light = pa.concat_tables(_kept(survey, _LIGHT))
     candidates = _candidates(light)
-    assigned = split_candidates(candidates, split, seed)
-    try:
-        leaks = check_leaks(
-            candidates,
-            assigned,
-            _packed(light, "thumbnail", np.float16, THUMBNAIL_VALUES),
-            split,
-            light.column("digest").to_pylist(),
-        )
-    except LeakFound as found:
-        if isinstance(found.report, LeakReport):
-            write_json(folder / "leaks.json", found.report.to_json())
-        raise
+    looks = Looks(
+        _packed(light.column("thumbnail"), np.float16, THUMBNAIL_VALUES),
+        (_previews(table) for table in _kept(survey, ["reason", "preview"])),
+        light.column("digest").to_pylist(),
+    )
+    assigned, leaks = split_without_leaks(candidates, looks, split, seed)
+    pictures = _Pictures(survey.paths, [shard.start for shard in cutter.shards()], kept)
+    _write_leaks(folder, leaks, candidates, assigned, classes, pictures)
+    leaks.check()
     positions = [int(kept[i]) for i, role in enumerate(assigned.roles) if role is not None]
-    if len(positions) < len(kept):
-        counts = counts | {KEPT: len(positions), "buffer": len(kept) - len(positions)}
+    counts = counts | {KEPT: len(positions)}
+    if buffered := assigned.roles.count(None) - len(leaks.left_out):
+        counts["too near another role"] = buffered
+    if leaks.left_out:
+        counts["shows ground of another role"] = len(leaks.left_out)
     samples = write.samples(cutter, positions, assigned)
     troubled = write.errors(survey)
     write.finish(cutter)
@@ -136,7 +147,6 @@ def build_dataset(
             "shifted": int(pc.sum(light.column("shifted")).as_py() or 0),
         },
     )
-    write_json(folder / "leaks.json", leaks.to_json())
     write_json(folder / "classes.json", classes_to_json(classes))
     return Dataset(samples, len(cutter.plan), counts, leaks, left_out)
 
@@ -151,6 +161,19 @@ def classes_to_json(classes: ClassTable) -> dict[str, object]:
         "ignore_codes": list(classes.ignore_codes),
         "unknown": 255,
     }
+
+
+def _drop_work_on_other_inputs(folder: Path, inputs: dict[str, str]) -> None:
+    """Forget what an interrupted build made if its source has brought other files since.
+
+    A file that could not be fetched may be had the next time; then the plan of candidates is
+    another, and shards of both would not fit together.
+    """
+    path = folder / _INPUTS
+    if path.exists() and read_json(path) != inputs:
+        for name in (_CUT, _CANDIDATES, _SAMPLES, _ERRORS):
+            remove_folder(folder / name)
+    write_json(path, inputs)
 
 
 @dataclass(frozen=True)
@@ -299,15 +322,95 @@ def _tell_unreadable(troubled: dict[str, int]) -> None:
         )
 
 
-def _packed(table: pa.Table, name: str, dtype: type[np.generic], width: int) -> NDArray[np.generic]:
+@dataclass(frozen=True)
+class _Pictures:
+    """Brings images of kept candidates as they were drawn, or previews once the pixels are gone."""
+
+    paths: Sequence[Path]
+    starts: Sequence[int]
+    """First candidate of each file."""
+    kept: NDArray[np.intp] = field(repr=False)
+    """Position of each kept candidate among all."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the images are still there."""
+        return "image" in pq.read_schema(self.paths[0]).names
+
+    def __call__(self, rows: Sequence[int]) -> dict[int, ImageU8]:
+        whole = self.whole
+        positions = self.kept[np.array(rows, dtype=np.intp)]
+        holding = np.searchsorted(self.starts, positions, side="right") - 1
+        images: dict[int, ImageU8] = {}
+        for number in np.unique(holding):
+            own = np.flatnonzero(holding == number)
+            path = self.paths[int(number)]
+            table = pq.read_table(path, columns=["image" if whole else "preview"])
+            for i in own:
+                value = table.column(0)[int(positions[i] - self.starts[int(number)])].as_py()
+                shape = (PREVIEW_SIDE, PREVIEW_SIDE)
+                images[rows[int(i)]] = (
+                    decode_view(value) if whole else np.frombuffer(value, np.uint8).reshape(shape)
+                )
+        return images
+
+
+def _write_leaks(
+    folder: Path,
+    leaks: LeakReport,
+    candidates: Candidates,
+    split: Split,
+    classes: ClassTable,
+    pictures: _Pictures,
+) -> None:
+    """What the leak test found, for programs and to be read; written whether it passed or not."""
+    drawn = split_map(candidates, split.roles)
+    if drawn is not None:
+        write_bytes(folder / SPLIT_MAP, drawn)
+    write_json(folder / LEAKS, leaks.to_json())
+    if pictures.whole or not (folder / LEAK_PAGE).exists():
+        page = leak_page(leaks, candidates, split, classes, pictures, drawn)
+        write_text(folder / LEAK_PAGE, page)
+    if leaks.together:
+        told = ", ".join(f"{one} and {two}" for one, two in leaks.together[:_MOST_TOLD])
+        more = len(leaks.together) - _MOST_TOLD
+        console.print(
+            f"places that show the same ground and stay in one role: {told}"
+            + (f", {more} more pairs" if more > 0 else ""),
+            soft_wrap=True,
+        )
+    for finding in leaks.left_out[:_MOST_TOLD]:
+        console.print(f"[yellow]left out[/] {finding}", soft_wrap=True)
+    if len(leaks.left_out) > _MOST_TOLD:
+        console.print(
+            f"[yellow]left out[/] {len(leaks.left_out) - _MOST_TOLD} more; see {LEAK_PAGE}",
+            soft_wrap=True,
+        )
+    if not leaks.passed:
+        console.print(f"every pair that was found: {folder / LEAK_PAGE}", soft_wrap=True)
+
+
+def _kept(survey: Table, columns: list[str]) -> Iterator[pa.Table]:
+    """Some columns of the candidates that passed all filters, shard by shard."""
+    for path in survey.paths:
+        table = pq.read_table(path, columns=columns)
+        yield table.filter(pc.equal(table.column("reason"), KEPT))
+
+
+def _previews(table: pa.Table) -> ImageU8:
+    flat = _packed(table.column("preview"), np.uint8, PREVIEW_SIDE**2)
+    return flat.reshape(-1, PREVIEW_SIDE, PREVIEW_SIDE)
+
+
+def _packed(column: pa.ChunkedArray, dtype: type[_Number], width: int) -> NDArray[_Number]:
     """A fixed-size binary column as an array, "row width", without a Python object per row."""
     itemsize = np.dtype(dtype).itemsize * width
     parts = []
-    for chunk in table.column(name).chunks:
+    for chunk in column.chunks:
         data = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)
         start = chunk.offset * itemsize
         parts.append(data[start : start + len(chunk) * itemsize])
-    return np.concatenate(parts).view(dtype).reshape(-1, width)
+    return np.concatenate([np.empty(0, dtype=np.uint8), *parts]).view(dtype).reshape(-1, width)
 
 
 def _candidates(survey: pa.Table) -> Candidates:
@@ -316,6 +419,9 @@ def _candidates(survey: pa.Table) -> Candidates:
         return values
 
     shares = survey.column("shares").combine_chunks()
+    outlines = np.full((len(survey), 8), np.nan)
+    known = pc.is_valid(survey.column("corners")).to_numpy(zero_copy_only=False)
+    outlines[known] = survey.column("corners").combine_chunks().flatten().to_numpy().reshape(-1, 8)
     return Candidates(
         ids=tuple(survey.column("id").to_pylist()),
         places=tuple(survey.column("place").to_pylist()),
@@ -323,4 +429,5 @@ def _candidates(survey: pa.Table) -> Candidates:
         shares=np.asarray(shares.flatten(), dtype=np.float64).reshape(len(shares), -1),
         lonlat=np.stack([numbers("lon"), numbers("lat")], axis=1),
         radius_m=numbers("radius_m"),
+        corners=outlines.reshape(-1, 4, 2),
     )

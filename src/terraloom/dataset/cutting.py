@@ -13,7 +13,9 @@ from threadpoolctl import threadpool_limits
 from terraloom.classes import UNKNOWN, ClassTable
 from terraloom.dataset.filters import DISAGREE, KEPT, UNREADABLE, reason_to_drop
 from terraloom.dataset.patches import (
+    PREVIEW_SIDE,
     THUMBNAIL_VALUES,
+    preview,
     stretch_by_maximum,
     thumbnail,
     window_grid,
@@ -53,6 +55,7 @@ CANDIDATE_SCHEMA: Final = pa.schema(
         ("corners", pa.list_(pa.float64())),
         ("radius_m", pa.float64()),
         ("thumbnail", pa.binary(THUMBNAIL_VALUES * 2)),
+        ("preview", pa.binary(PREVIEW_SIDE**2)),
         ("digest", pa.binary(32)),
     ]
 )
@@ -191,6 +194,7 @@ class Cutter:
             "shift_confidence": None if shift is None else shift.confidence,
             "shifted": shifted,
             "thumbnail": thumbnail(image).astype(np.float16).tobytes(),
+            "preview": preview(image).tobytes(),
             "digest": hashlib.sha256(np.ascontiguousarray(image).data).digest(),
         }
         if candidate["reason"] != KEPT:

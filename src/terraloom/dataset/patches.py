@@ -4,12 +4,14 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from terraloom.raster.grid import Window
 from terraloom.types import Float32Array, ImageU8
 
 THUMBNAIL_SIDE = 8
 THUMBNAIL_VALUES = THUMBNAIL_SIDE * THUMBNAIL_SIDE * 3
+PREVIEW_SIDE = 32
 _MIN_CONTRAST = 3.0
 """Grey levels (root mean square over the blocks) below which a thumbnail tells nothing."""
 
@@ -82,3 +84,16 @@ def thumbnail(image: ImageU8) -> Float32Array:
         return np.zeros_like(flat)
     unit_length: Float32Array = flat / np.float32(length)
     return unit_length
+
+
+def preview(image: ImageU8) -> ImageU8:
+    """An image's grey values in 32 × 32 means: for finding the same ground in another image.
+
+    Args:
+        image: "height width 3", of any size.
+
+    Returns:
+        "32 32".
+    """
+    grey = Image.fromarray(image).convert("L")
+    return np.asarray(grey.resize((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BOX))

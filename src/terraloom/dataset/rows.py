@@ -6,36 +6,37 @@ others raises. Whatever is fitted takes `TrainRows`; early stopping takes `ValRo
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from terraloom.dataset.cache import JoinedRows, PackedRow, Row, RowCache
 from terraloom.errors import NothingLeft, RoleError
-from terraloom.samples import decode, decode_view
+from terraloom.files import sha256_of_value
 from terraloom.tables import Table
-from terraloom.types import Channels, ImageU8, LabelMask, Role, TrustMap
+from terraloom.types import Channels, Role
+
+__all__ = [
+    "Row",
+    "TrainRows",
+    "ValRows",
+    "channel_statistics",
+    "stream_rows",
+    "train_rows",
+    "val_rows",
+]
 
 _COLUMNS: Final = ("id", "split", "origin", "place", "image", "mask", "trust", "parent")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One decoded sample."""
-
-    id: str
-    place: str | None
-    image: ImageU8
-    mask: LabelMask
-    trust: TrustMap | None
-
-
-@dataclass(frozen=True)
 class _DecodedRows:
-    """Decoded samples in memory; 8-bit, so 10,000 patches of 128 pixels take 0.7 GB."""
+    """Decoded samples, 8-bit; in memory 10,000 patches of 128 pixels take 0.8 GB."""
 
-    rows: tuple[Row, ...] = field(repr=False)
+    rows: Sequence[Row] = field(repr=False)
+    """In memory, or views of a mapped file (`dataset.cache`)."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -51,7 +52,7 @@ class TrainRows(_DecodedRows):
     def __add__(self, other: "TrainRows") -> "TrainRows":
         if not isinstance(other, TrainRows):
             raise RoleError(f"train rows can be joined with train rows only, not {type(other)}.")
-        return TrainRows(self.rows + other.rows)
+        return TrainRows(JoinedRows((self.rows, other.rows)))
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,11 @@ class ValRows(_DecodedRows):
 
 
 def train_rows(
-    table: Table, *, real: Table | None = None, only: Sequence[str] | None = None
+    table: Table,
+    *,
+    real: Table | None = None,
+    only: Sequence[str] | None = None,
+    cache: RowCache | None = None,
 ) -> TrainRows:
     """Decoded train rows of a sample table.
 
@@ -68,6 +73,7 @@ def train_rows(
         table: real samples, of which the train rows are taken; or synthetic samples.
         real: for synthetic samples, the real table that their parents must be train rows of.
         only: ids to take; left out, all train (or synthetic) rows.
+        cache: how they are held; left out, in memory.
 
     Raises:
         RoleError: an id in `only` is of another role, or a synthetic sample's parent is.
@@ -93,21 +99,21 @@ def train_rows(
                 "samples made from val or test must not be fitted on."
             )
         take.add(row["id"])
-    rows = TrainRows(tuple(_decoded(table, take)))
+    rows = TrainRows(_held(table, take, cache))
     if not rows:
         raise NothingLeft(f"{table.folder} holds no row to train on.")
     return rows
 
 
-def val_rows(table: Table) -> ValRows:
-    """Decoded val rows of the real table.
+def val_rows(table: Table, *, cache: RowCache | None = None) -> ValRows:
+    """Decoded val rows of the real table, held as `cache` says (left out: in memory).
 
     Raises:
         NothingLeft: there is none.
     """
     light = table.read(["id", "split"])
     wanted = light.filter(pc.equal(light.column("split"), "val")).column("id").to_pylist()
-    rows = ValRows(tuple(_decoded(table, set(wanted))))
+    rows = ValRows(_held(table, set(wanted), cache))
     if not rows:
         raise NothingLeft(f"{table.folder} holds no val row.")
     return rows
@@ -119,7 +125,7 @@ def stream_rows(table: Table, role: Role | None = None, *, batch: int = 32) -> I
         part = pa.Table.from_batches([records])
         if role is not None:
             part = part.filter(pc.equal(part.column("split"), role))
-        rows = [_row(values) for values in part.to_pylist()]
+        rows = [_row(values).decoded() for values in part.to_pylist()]
         if rows:
             yield rows
 
@@ -145,19 +151,27 @@ def _train_ids(real: Table) -> set[str]:
     return set(train)
 
 
-def _decoded(table: Table, ids: set[str]) -> Iterator[Row]:
+def _held(table: Table, ids: set[str], cache: RowCache | None) -> Sequence[Row]:
+    packed = _packed(table, ids)
+    if cache is None:
+        return tuple(row.decoded() for row in packed)
+    selection = sha256_of_value(sorted(ids))
+    return cache.hold(table.folder.parent.name, table.sha256, selection, len(ids), packed)
+
+
+def _packed(table: Table, ids: set[str]) -> Iterator[PackedRow]:
     for records in table.batches(_COLUMNS):
         for values in records.to_pylist():
             if values["id"] in ids:
                 yield _row(values)
 
 
-def _row(values: dict[str, object]) -> Row:
+def _row(values: dict[str, Any]) -> PackedRow:
     trust = values["trust"]
-    return Row(
+    return PackedRow(
         id=str(values["id"]),
         place=None if values["place"] is None else str(values["place"]),
-        image=decode_view(values["image"]),  # type: ignore[arg-type]
-        mask=decode(values["mask"]),  # type: ignore[arg-type]
-        trust=None if trust is None else decode(trust),  # type: ignore[arg-type]
+        image=values["image"]["bytes"],
+        mask=values["mask"]["bytes"],
+        trust=None if trust is None else trust["bytes"],
     )

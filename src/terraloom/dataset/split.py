@@ -2,19 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from terraloom.dataset.balance import share_out
+from terraloom.dataset.footprints import Footprints, Squares
 from terraloom.errors import InputError, NothingLeft
-from terraloom.raster.grid import metres_between
 from terraloom.seeds import generator_at
 from terraloom.settings import SplitSettings
-from terraloom.types import ROLES, Float64Array, Role
+from terraloom.types import ROLES, Float64Array, Int64Array, Role
 
-_METRES_PER_DEGREE: Final = 111_320.0
-"""Of latitude; of longitude times the cosine of the latitude. Good to 1 % for block sizes."""
+LOSING: Final[tuple[tuple[Role, Role], ...]] = (
+    ("val", "test"), ("train", "test"), ("train", "val"),
+)  # fmt: skip
+"""Of two patches too near to each other, the first role's goes."""
+_MILLIONTHS: Final = 1_000_000
+"""Shares are added in whole numbers, so that no sum depends on the order of the patches."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,13 @@ class Candidates:
     """Centres in degrees, "patch 2"; NaN where not georeferenced."""
     radius_m: Float64Array
     """Half the diagonal of each patch in metres; NaN where not georeferenced."""
+    corners: Float64Array | None = None
+    """Outlines in degrees, "patch 4 2"; left out, squares with a side to the north."""
+
+    @cached_property
+    def footprints(self) -> Footprints:
+        """The ground that the patches cover."""
+        return Footprints(self.lonlat, self.radius_m, self.corners)
 
 
 @dataclass(frozen=True)
@@ -42,12 +55,26 @@ class Split:
     places: tuple[str, ...]
 
 
-def split_candidates(candidates: Candidates, settings: SplitSettings, seed: int) -> Split:
-    """Assign roles so that no place or block straddles two of them.
+def split_candidates(
+    candidates: Candidates,
+    settings: SplitSettings,
+    seed: int,
+    together: Sequence[tuple[str, str]] = (),
+) -> Split:
+    """Assign roles so that no place or block straddles two of them, and no ground is in two.
 
     Roles that the source's index names are kept; val is carved out of train where it names none.
-    Among `settings.attempts` seeded assignments the one is taken whose class shares are closest
-    to those of the whole.
+    How many places a role gets is `settings.test_share` and `settings.val_share`; which ones is
+    decided by their classes: among seeded draws the best are improved by exchanging places until
+    each class, rare or frequent, is shared out as the roles are. Patches whose footprints overlap
+    one of another role, or come closer to it than the buffer, get no role: train gives way to val,
+    and both to test.
+
+    Args:
+        candidates: the patches.
+        settings: shares, blocks and buffer.
+        seed: of the draws.
+        together: pairs of places that get one role, unless the index gives them two.
 
     Raises:
         InputError: the index names a split that `split.roles` does not map, or one place carries
@@ -56,50 +83,47 @@ def split_candidates(candidates: Candidates, settings: SplitSettings, seed: int)
     """
     places = _places(candidates, settings)
     given = _given_roles(candidates, settings, places)
-    groups = sorted(set(places))
-    group_of = _index(places)
-    weight = np.zeros((len(groups), candidates.shares.shape[1]))
-    np.add.at(weight, group_of, candidates.shares)
-    roles: dict[str, Role] = dict(given)
-    free = [g for g in groups if g not in given]
-    if free:
-        if given and set(given.values()) >= {"train", "test"}:
-            raise InputError(
-                f"places {', '.join(free[:3])} have no split in the index while others do; "
-                "give all of them one, or none."
-            )
-        chosen = _choose(free, groups, weight, settings.test_share, settings, seed, "test")
-        roles |= {g: ("test" if g in chosen else "train") for g in free}
-    if "val" not in roles.values():
-        pool = [g for g in groups if roles[g] == "train"]
-        chosen = _choose(pool, groups, weight, settings.val_share, settings, seed, "val")
-        roles |= dict.fromkeys(chosen, "val")
-    of_patch: list[Role | None] = [roles[p] for p in places]
-    if settings.buffer_m > 0:
-        of_patch = _with_buffer(of_patch, candidates, settings.buffer_m)
+    group_of_place = _joined(places, given, together)
+    names = np.array([group_of_place[place] for place in places])
+    groups, group_of = np.unique(names, return_inverse=True)
+    given = {group_of_place[place]: role for place, role in given.items()}
+    roles = _assigned(
+        [str(g) for g in groups], _weights(candidates, group_of), given, settings, seed
+    )
+    of_patch: list[Role | None] = [roles[group_of_place[place]] for place in places]
+    of_patch = _without_neighbours(of_patch, candidates, settings.buffer_m)
+    check_every_role(of_patch, len(groups))
+    return Split(tuple(of_patch), places)
+
+
+def check_every_role(roles: Sequence[Role | None], places: int) -> None:
+    """Make sure that each role has a patch.
+
+    Raises:
+        NothingLeft: one has none.
+    """
     for role in ROLES:
-        if role not in of_patch:
+        if role not in roles:
             raise NothingLeft(
-                f"split: no patch is left for {role} among {len(groups)} places. Use smaller "
+                f"split: no patch is left for {role} among {places} places. Use smaller "
                 "blocks, a smaller buffer, or more data."
             )
-    return Split(tuple(of_patch), places)
 
 
 def nearest_distance_m(
     candidates: Candidates, roles: Sequence[Role | None], first: Role, second: Role
 ) -> float | None:
-    """Smallest gap in metres between patches of two roles, edge to edge (circles around them).
+    """Smallest gap in metres between patches of two roles, edge to edge.
 
     None where a role is empty or has no coordinates.
     """
-    held = np.array([role if role is not None else "" for role in roles])
-    known = ~np.isnan(candidates.lonlat[:, 0])
-    one, two = np.flatnonzero(known & (held == first)), np.flatnonzero(known & (held == second))
-    if not len(one) or not len(two):
-        return None
-    gaps = _gaps(candidates, one, two)
-    return float(gaps.min())
+    found = candidates.footprints.nearest(rows_of(roles, first), rows_of(roles, second))
+    return None if found is None else found[0]
+
+
+def rows_of(roles: Sequence[Role | None], wanted: Role) -> NDArray[np.intp]:
+    """Positions of the patches of a role."""
+    return np.array([i for i, role in enumerate(roles) if role == wanted], dtype=np.intp)
 
 
 def _places(candidates: Candidates, settings: SplitSettings) -> tuple[str, ...]:
@@ -114,16 +138,24 @@ def _places(candidates: Candidates, settings: SplitSettings) -> tuple[str, ...]:
         raise InputError(
             'split.by = "block" needs coordinates, which these images lack; use split.by = "place".'
         )
-    x, y = _metres(candidates.lonlat)
-    columns = np.floor(x / settings.block_size_m).astype(int)
-    rows = np.floor(y / settings.block_size_m).astype(int)
-    return tuple(f"block{r:+06d}{c:+06d}" for r, c in zip(rows, columns, strict=True))
+    squares = Squares(settings.block_size_m).of(candidates.lonlat)
+    return tuple(block_name(row, column) for row, column in squares.tolist())
 
 
-def _metres(lonlat: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Easting and northing in metres; a degree of longitude shrinks with the mean latitude."""
-    scale = np.cos(np.deg2rad(lonlat[:, 1].mean()))
-    return lonlat[:, 0] * _METRES_PER_DEGREE * scale, lonlat[:, 1] * _METRES_PER_DEGREE
+def block_name(row: int, column: int) -> str:
+    """The place that a square on the ground is; names sort from south to north, west to east.
+
+    Example:
+        >>> block_name(12, 345), squares_of("block-r0000012-c0000345")
+        ('block-r0000012-c0000345', (12, 345))
+    """
+    return f"block-r{row:07d}-c{column:07d}"
+
+
+def squares_of(name: str) -> tuple[int, int]:
+    """Row and column of a block by its name."""
+    row, column = name.removeprefix("block-r").split("-c")
+    return int(row), int(column)
 
 
 def _given_roles(
@@ -147,71 +179,98 @@ def _given_roles(
     return given
 
 
-def _choose(
-    pool: list[str],
+def _joined(
+    places: Sequence[str], given: dict[str, Role], together: Sequence[tuple[str, str]]
+) -> dict[str, str]:
+    """The first place, by name, of those that each place stays together with."""
+    group = {place: place for place in places}
+    members = {place: [place] for place in group}
+    for first, second in sorted(together):
+        one, two = sorted((group[first], group[second]))
+        if one == two or given.get(one) != given.get(two):
+            continue
+        members[one] += members.pop(two)
+        group |= dict.fromkeys(members[one], one)
+    return group
+
+
+def _weights(candidates: Candidates, group_of: NDArray[np.intp]) -> Int64Array:
+    """Class shares and patches per group, "group class", the patches last; in millionths."""
+    millionths = np.rint(candidates.shares * _MILLIONTHS).astype(np.int64)
+    parts = np.column_stack([millionths, np.full(len(millionths), _MILLIONTHS, dtype=np.int64)])
+    weights = np.zeros((int(group_of.max()) + 1, parts.shape[1]), dtype=np.int64)
+    np.add.at(weights, group_of, parts)
+    return weights
+
+
+def _assigned(
     groups: list[str],
-    weight: Float64Array,
-    share: float,
+    weights: Int64Array,
+    given: dict[str, Role],
     settings: SplitSettings,
     seed: int,
-    role: str,
-) -> set[str]:
-    """The seeded subset of `pool`, `share` of it, whose class shares match the pool's best."""
-    if len(pool) < 2:
-        raise NothingLeft(
-            f"split: only {len(pool)} place to carve {role} from. Use smaller blocks or more data."
+) -> dict[str, Role]:
+    """A role for every group."""
+    roles: dict[str, Role] = dict(given)
+    free = [index for index, group in enumerate(groups) if group not in given]
+    if free and set(given.values()) >= {"train", "test"}:
+        names = ", ".join(groups[index] for index in free[:3])
+        raise InputError(
+            f"places {names} have no split in the index while others do; "
+            "give all of them one, or none."
         )
-    rows = np.array([groups.index(g) for g in pool])
-    total = weight[rows].sum(axis=0)
-    count = min(max(1, round(share * len(pool))), len(pool) - 1)
-    random = generator_at(seed, "split", role)
-    best: tuple[float, NDArray[np.intp]] | None = None
-    for _ in range(settings.attempts):
-        take = random.permutation(len(pool))[:count]
-        part = weight[rows[take]].sum(axis=0)
-        difference = np.abs(part / part.sum() - total / total.sum())
-        # Rare classes weigh as much as frequent ones: error relative to the root of the share.
-        cost = float((difference / np.sqrt(total / total.sum() + 1e-3)).sum())
-        cost += abs(part.sum() / total.sum() - share)
-        if best is None or cost < best[0]:
-            best = (cost, take)
-    assert best is not None
-    return {pool[i] for i in best[1]}
+    random = generator_at(seed, "split")
+    test, val = settings.test_share, settings.val_share
+    if free:
+        # Val is carved from what test leaves, but both are drawn at once, or one would take the
+        # rare classes that the other needs.
+        together: list[tuple[Role, float]] = [("test", test)]
+        if not given:
+            together.append(("val", (1 - test) * val))
+        roles |= _carved(groups, weights, free, together, random, settings.attempts)
+    if "val" not in roles.values():
+        pool = [index for index, group in enumerate(groups) if roles[group] == "train"]
+        roles |= _carved(groups, weights, pool, [("val", val)], random, settings.attempts)
+    return roles
 
 
-def _with_buffer(
+def _carved(
+    groups: list[str],
+    weights: Int64Array,
+    pool: list[int],
+    wanted: list[tuple[Role, float]],
+    random: np.random.Generator,
+    attempts: int,
+) -> dict[str, Role]:
+    """Roles of the groups in `pool`: those wanted, by their shares of the whole, else train."""
+    left = len(pool)
+    counts = []
+    rest = 1.0
+    for role, share in wanted:
+        if left < 2:
+            raise NothingLeft(
+                f"split: only {left} place to carve {role} from. Use smaller blocks or more data."
+            )
+        counts.append(min(max(1, round(share / rest * left)), left - 1))
+        left -= counts[-1]
+        rest -= share
+    state = share_out(weights[pool], counts, [share for _, share in wanted], random, attempts)
+    names: list[Role] = [*(role for role, _ in wanted), "train"]
+    return {groups[index]: names[role] for index, role in zip(pool, state.tolist(), strict=True)}
+
+
+def _without_neighbours(
     roles: list[Role | None], candidates: Candidates, buffer_m: float
 ) -> list[Role | None]:
-    """Take train patches near val or test, and val patches near test, out."""
-    if np.isnan(candidates.lonlat).any():
+    """Take out train patches on or near the ground of val or test, and val ones of test."""
+    if buffer_m > 0 and np.isnan(candidates.lonlat).any():
         raise InputError("split.buffer_m needs coordinates, which these images lack; set it to 0.")
     kept = list(roles)
-    for losing, holding in (("val", "test"), ("train", "test"), ("train", "val")):
-        lose = np.array([i for i, role in enumerate(kept) if role == losing], dtype=int)
-        hold = np.array([i for i, role in enumerate(kept) if role == holding], dtype=int)
-        if not len(lose) or not len(hold):
-            continue
-        near = _gaps(candidates, lose, hold) < buffer_m
-        for i in lose[near]:
+    for losing, holding in LOSING:
+        lose, hold = rows_of(kept, losing), rows_of(kept, holding)
+        for i, _ in candidates.footprints.overlapping(lose, hold):
             kept[i] = None
+        if buffer_m > 0:
+            for i, _, _ in candidates.footprints.closer(lose, hold, buffer_m):
+                kept[i] = None
     return kept
-
-
-def _gaps(candidates: Candidates, one: NDArray[np.intp], two: NDArray[np.intp]) -> Float64Array:
-    """For each of `one` the smallest gap in metres to any of `two`, edge to edge."""
-    from scipy.spatial import cKDTree
-
-    # On the globe, since a plane's metres are wrong away from its middle latitude.
-    lon, lat = np.deg2rad(candidates.lonlat).T
-    points = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
-    _, nearest = cKDTree(points[two]).query(points[one])
-    gaps = np.empty(len(one))
-    for row, (i, j) in enumerate(zip(one, two[nearest], strict=True)):
-        between = metres_between(tuple(candidates.lonlat[i]), tuple(candidates.lonlat[j]))
-        gaps[row] = max(0.0, between - candidates.radius_m[i] - candidates.radius_m[j])
-    return gaps
-
-
-def _index(places: tuple[str, ...]) -> NDArray[np.intp]:
-    """Position of each place in the sorted list of places."""
-    return np.unique(np.array(places), return_inverse=True)[1]

@@ -22,15 +22,20 @@ _TIE_PX: Final = 1e-6
 def nearest_axes(grid: Grid, source: Grid) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
     """Row of `source` per row of `grid` and column per column, where both have the same axes.
 
-    None where CRS or rotation differ, so that row and column of a pixel depend on one another.
+    None where CRS or rotation differ, so that row and column of a pixel depend on one another, or
+    where columns do not run on because the grid lies across the place opposite to the source.
     """
     if grid.crs != source.crs or any(g.transform[i] for g in (grid, source) for i in (1, 3)):
         return None
     columns, rows = np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5
     a, _, c, _, e, f = grid.transform
-    x, y = a * columns + c, e * rows + f
+    x: Float64Array = np.asarray(a * columns + c, dtype=np.float64)
+    y = e * rows + f
     if is_geographic(source.crs):
-        x += 360.0 * np.round((source.corners()[:, 0].mean() - x.mean()) / 360.0)
+        turns = full_turns(source, x)
+        if (turns != turns[0]).any():
+            return None  # columns jump back where the source begins anew
+        x += 360.0 * turns
     a, _, c, _, e, f = source.transform
     return (
         np.floor((y - f) / e + _TIE_PX).astype(np.intp),
@@ -58,6 +63,16 @@ def nearest_pixels(grid: Grid, source: Grid) -> tuple[NDArray[np.intp], NDArray[
         np.floor(row + _TIE_PX).astype(np.intp),
         np.floor(column + _TIE_PX).astype(np.intp),
     )
+
+
+def full_turns(source: Grid, longitudes: Float64Array) -> Float64Array:
+    """Whole turns of 360° that bring each longitude nearest to the middle of `source`.
+
+    So every point of the globe is found in one place, and the jump between two turns lies opposite
+    to the source: on no pixel of it, or at its own two ends where it goes round the globe.
+    """
+    turns: Float64Array = np.round((source.corners()[:, 0].mean() - longitudes) / 360.0)
+    return turns
 
 
 def _interpolated(grid: Grid, source: Grid) -> tuple[Float64Array, Float64Array]:
@@ -126,9 +141,8 @@ def _points(
 def _pixels(source: Grid, x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Fractional row and column of points in the source's CRS; longitudes repeat after 360°."""
     if is_geographic(source.crs):
-        middle = source.corners()[:, 0].mean()
-        # One turn for all points, so that interpolation never runs across the jump.
-        x = x + 360.0 * np.round((middle - np.median(x)) / 360.0)
+        # Each point by itself: a projection hands back both 179.9 and -179.9 for one image.
+        x = x + 360.0 * full_turns(source, x)
     a, b, c, d, e, f = source.transform
     determinant = a * e - b * d
     dx, dy = x - c, y - f
