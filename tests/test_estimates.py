@@ -2,12 +2,15 @@
 
 import pytest
 
-from terraloom.estimates import estimate_run
+from terraloom.estimates import PATCH_BYTES_PER_PIXEL, estimate_build, estimate_run
 from terraloom.files import append_line
 from terraloom.pipeline import Pipeline
 from terraloom.segmenters import unet
 from terraloom.settings import load_settings
+from terraloom.sources import world
+from terraloom.sources._face import DownloadPlan
 from terraloom.stages import STAGES, stage_named
+from terraloom.tables import Table
 from terraloom.testing import tiny_project
 
 
@@ -60,13 +63,15 @@ def test_an_earlier_run_knows_better(project, tmp_path):
     assert found["segment"].seconds != 5
 
 
-def test_a_built_project_counts_its_rows(project):
+def test_a_built_project_counts_its_rows(project, tmp_path):
     project().run(until="build")
     found = lines(project())
     assert found["build"].state == "done"
     assert found["build"].seconds == 0
-    assert found["build"].rows == 16
-    assert 0 < found["segment"].rows < 16
+    # Some of the 16 candidates lie too near to a patch of another role.
+    rows = Table.open(tmp_path / "build" / "samples").num_rows
+    assert found["build"].rows == rows <= 16
+    assert 0 < found["segment"].rows < rows
 
 
 def test_an_interrupted_stage_goes_on_and_a_failed_one_tells_why(project, tmp_path):
@@ -80,3 +85,43 @@ def test_an_interrupted_stage_goes_on_and_a_failed_one_tells_why(project, tmp_pa
     )
     found = lines(project())["segment"]
     assert (found.state, found.work) == ("failed", "no memory")
+
+
+# What building would bring and write
+
+
+def test_patches_and_their_disk_are_told_until_the_build_is_done(project, tmp_path):
+    told = estimate_build(project())
+    assert (told.candidates, told.patch_size, told.download) == (16, 64, None)
+    assert told.patch_bytes == round(16 * 64**2 * PATCH_BYTES_PER_PIXEL[8])
+    assert [path.name for path in tmp_path.iterdir()] == ["terraloom.toml"]
+    project().run(until="build")
+    assert estimate_build(project()) is None
+    table = Table.open(tmp_path / "build" / "samples")
+    stored = sum(path.stat().st_size for path in table.paths) / table.num_rows
+    assert 0.3 < stored / (told.patch_bytes / 16) < 2
+
+
+def test_a_patch_of_more_bits_and_bands_takes_more_disk(project, tmp_path):
+    sizes = []
+    for extra in ("", "depth = 16\n", "depth = 16\nnir = true\n"):
+        text = tiny_project().replace("patch_size = 64\n", f"patch_size = 64\n{extra}")
+        (tmp_path / "terraloom.toml").write_text(text)
+        sizes.append(estimate_build(project()).patch_bytes)
+    assert sizes == sorted(set(sizes))
+
+
+def test_a_source_that_fetches_tells_its_plan(project, monkeypatch):
+    plan = DownloadPlan(8, 2, 3_000_000, 4_000_000, estimated=True, seconds=60.0)
+    asked = []
+
+    def tell(self, folder):
+        asked.append(folder)
+        return plan
+
+    monkeypatch.setattr(world.WorldSource, "plan", tell, raising=False)
+    pipeline = project()
+    told = estimate_build(pipeline)
+    assert told.download == plan
+    assert told.to_json()["download"]["download_bytes"] == 3_000_000
+    assert asked == [pipeline.context.acquired]

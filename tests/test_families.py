@@ -47,10 +47,11 @@ def test_a_members_settings_refuse_unknown_keys(family: str, name: str) -> None:
 def test_an_unknown_member_lists_all_and_names_the_nearest() -> None:
     with pytest.raises(
         UnknownMember,
-        match=r"sources has no member 'wrld'; there are: .*tiles, world\. Did you mean 'world'\?",
+        match=r"sources has no member 'wrld'; there are: .*tiles, world, worldcover\. Did you mean "
+        r"'world'\?",
     ):
         families.member("sources", "wrld")
-    with pytest.raises(UnknownMember, match=r"world\.$"):
+    with pytest.raises(UnknownMember, match=r"worldcover\.$"):
         families.member("sources", "zzz")
 
 

@@ -40,10 +40,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise RunError(
-            f"cannot write {path}: {error.strerror}. Free some space and run the same command "
-            "again; it goes on where it stopped."
-        ) from error
+        raise _full(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
@@ -73,8 +70,14 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON may hold anything
 def append_line(path: Path, value: Mapping[str, object]) -> None:
     """Append one JSON line to a log; flushed to disk before returning."""
     make_folder(path.parent)
-    with open(path, "a", encoding="utf-8") as handle:
-        handle.write(json.dumps(value, sort_keys=True) + "\n")
+    line = json.dumps(value, sort_keys=True) + "\n"
+    with open(path, "a+b") as handle:
+        if handle.seek(0, os.SEEK_END):
+            handle.seek(-1, os.SEEK_END)
+            if handle.read(1) != b"\n":
+                # A killed process left half a line; it must not swallow this one.
+                line = "\n" + line
+        handle.write(line.encode())
         handle.flush()
         os.fsync(handle.fileno())
 
@@ -113,10 +116,13 @@ def make_folder(path: Path) -> None:
 
     Raises:
         OutputError: it cannot be created, or a file stands in its place.
+        RunError: the disk is full.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if error.errno in _FULL:
+            raise _full(path, error) from error
         raise OutputError(
             f"cannot create the folder {path}: {error.strerror}. "
             "Choose a folder that you may write to, or free its name."
@@ -128,12 +134,15 @@ def check_writable(path: Path) -> None:
 
     Raises:
         OutputError: it cannot; nothing is left behind.
+        RunError: the disk is full.
     """
     make_folder(path)
     probe = path / f".probe.{os.getpid()}{_PART_SUFFIX}"
     try:
         probe.write_bytes(b"")
     except OSError as error:
+        if error.errno in _FULL:
+            raise _full(path, error) from error
         raise OutputError(
             f"cannot write into {path}: {error.strerror}. Choose a folder that you may write to."
         ) from error
@@ -154,6 +163,13 @@ def remove_leftovers(folder: Path) -> None:
     """Delete temporary files that a killed process left in `folder` (not below it)."""
     for leftover in folder.glob(f".*{_PART_SUFFIX}"):
         leftover.unlink(missing_ok=True)
+
+
+def _full(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot write {path}: {error.strerror}. Free some space and run the same command again; "
+        "it goes on where it stopped."
+    )
 
 
 def _sync_folder(path: Path) -> None:

@@ -129,6 +129,10 @@ class StageFolder:
             },
         )
 
+    def reopen(self) -> None:
+        """Take the record away: the stage goes on with what it made, and looks at it anew."""
+        (self.path / RECORD).unlink(missing_ok=True)
+
     def is_bare(self) -> bool:
         """Whether the stage has begun and made nothing yet."""
         return {path.name for path in self.path.iterdir()} <= {_STARTED}

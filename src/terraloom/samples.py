@@ -1,7 +1,8 @@
 """The sample table: one row per image with its mask, place, date, sources and seed.
 
 Images are PNG (8-bit RGB) or TIFF bytes (more bands or bits), masks PNG, in Hugging Face's image
-struct, so `datasets`, DuckDB and pandas read the shards as they are; footprints are WKB in EPSG:4326 under GeoParquet metadata.
+struct, so `datasets`, DuckDB and pandas read the shards as they are; footprints are WKB in
+EPSG:4326 under GeoParquet metadata.
 """
 
 import datetime

@@ -87,7 +87,7 @@ def test_on_a_real_tile_cloudy_forest_is_trusted_less_than_town_and_open_sea_is_
     quality = folder / "ESA_WorldCover_10m_2020_v100_N00E006_InputQuality.tif"
     info = geotiff.read_info(quality)
     assert info.grid is not None
-    assert (info.count, info.dtype) == (3, "int16")
+    assert (info.bands, info.dtype) == (3, "int16")
     # São Tomé: rows 5080 … 6000, columns 860 … 1790 of the 60 m grid.
     grid = info.grid.part(Window(5080, 860, 920, 930))
     observations = geotiff.read_onto([quality], grid, bands=(1, 2, 3), fill=-1)

@@ -72,7 +72,8 @@ def test_scenes_have_names_of_their_own_and_the_extents_told_before(
 def test_pixels_have_the_shape_type_and_labels_promised(scenes: list[Scene]) -> None:
     for scene in scenes:
         pixels = scene.read(Window(3, 5, 17, 23))
-        assert pixels.image.shape == (17, 23, 3)
+        assert pixels.image.shape == (17, 23, len(scene.bands))
+        assert scene.bands[:3] == ("red", "green", "blue")
         assert pixels.labels.shape == (17, 23)
         assert pixels.labels.dtype == np.uint8
         assert set(np.unique(pixels.labels)) <= {*range(len(TABLE)), 255}

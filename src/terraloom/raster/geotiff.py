@@ -3,12 +3,13 @@
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from glob import escape
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 # Megabytes of decoded blocks per process; GDAL reads this once. A block row of a 1° composite takes
 # 100 of them, and GDAL's own default, a share of all memory, would grow with the machine.
@@ -16,19 +17,22 @@ os.environ.setdefault("GDAL_CACHEMAX", "256")
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import MemoryFile
+from rasterio.io import DatasetWriter, MemoryFile
 from rasterio.transform import Affine
 
-from terraloom.errors import InputError, PairError, TilesDisagree, UnreadableFile
-from terraloom.files import atomic_path
+from terraloom.errors import InputError, PairError, RunError, TilesDisagree, UnreadableFile
+from terraloom.files import atomic_path, make_folder
+from terraloom.raster.block_checksums import BlockChecks
 from terraloom.raster.grid import Grid, Window, is_geographic
-from terraloom.raster.warp import nearest_axes, nearest_pixels
+from terraloom.raster.warp import full_turns, nearest_axes, nearest_pixels
 
 _MAX_HANDLES: Final = 24
-_Handle = tuple[tuple[int, int, int], rasterio.DatasetReader]
-"""Version of the file (time, size, inode) and its open handle."""
+_Handle = tuple[tuple[int, int, int], rasterio.DatasetReader, BlockChecks]
+"""Version of the file (time, size, inode), its open handle, and what checks its blocks."""
 _local: Final = threading.local()
 
 
@@ -171,7 +175,7 @@ def _pieces(
         right = min(window.column + window.width, file.width)
         if bottom <= top or right <= left:
             return
-        piece = file.read(list(bands), window=((top, bottom), (left, right)))
+        piece = _stored(file, bands, ((top, bottom), (left, right)))
         yield (
             slice(top - window.row, bottom - window.row),
             slice(left - window.column, right - window.column),
@@ -187,7 +191,7 @@ def _pieces(
         )
         if len(row) and len(column):
             box = ((int(row.min()), int(row.max()) + 1), (int(column.min()), int(column.max()) + 1))
-            stored = file.read(list(bands), window=box)
+            stored = _stored(file, bands, box)
             piece = stored[:, (row - box[0][0])[:, None], column - box[1][0]]
             yield rows, columns, piece, np.ones(piece.shape[1:], dtype=bool)
         return
@@ -198,7 +202,7 @@ def _pieces(
     # Only the box that the grid touches is read, whatever the file's size.
     top, bottom = int(row[inside].min()), int(row[inside].max()) + 1
     left, right = int(column[inside].min()), int(column[inside].max()) + 1
-    stored = file.read(list(bands), window=((top, bottom), (left, right)))
+    stored = _stored(file, bands, ((top, bottom), (left, right)))
     piece = np.zeros((len(bands), grid.height, grid.width), dtype=stored.dtype)
     piece[:, inside] = stored[:, row[inside] - top, column[inside] - left]
     yield slice(0, grid.height), slice(0, grid.width), piece, inside
@@ -211,6 +215,18 @@ def _run_inside(axis: NDArray[np.intp], length: int) -> tuple[NDArray[np.intp], 
         return axis[:0], slice(0, 0)
     run = slice(int(inside[0]), int(inside[-1]) + 1)
     return axis[run], run
+
+
+def _stored(
+    file: rasterio.DatasetReader,
+    bands: Sequence[int],
+    box: tuple[tuple[int, int], tuple[int, int]],
+) -> NDArray[np.generic]:
+    """Stored pixels "band height width" of a box of rows and columns, as they were written."""
+    checks = next(held[2] for held in reversed(_handles().values()) if held[1] is file)
+    checks.check(bands, box)
+    pixels: NDArray[np.generic] = file.read(list(bands), window=box)
+    return pixels
 
 
 def _has_data(piece: NDArray[np.generic], nodata: float) -> NDArray[np.bool_]:
@@ -241,12 +257,40 @@ def read_window(path: Path, window: Window, bands: Sequence[int]) -> NDArray[np.
     columns = (window.column, window.column + window.width)
     with _reading(path) as file:
         _check_bands(file, path, bands)
-        pixels: NDArray[np.generic] = file.read(list(bands), window=(rows, columns))
-        return pixels
+        return _stored(file, bands, (rows, columns))
+
+
+def read_known(
+    path: Path, window: Window, bands: Sequence[int]
+) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+    """Stored pixels of one window that lies within the file, and which of them are data.
+
+    A mask or alpha band of the file decides where there is one, else the no-data value that it
+    declares, else 0 means no data; what is not a number never is data.
+
+    Returns:
+        Both "band height width".
+    """
+    box = (
+        (window.row, window.row + window.height),
+        (window.column, window.column + window.width),
+    )
+    with _reading(path) as file:
+        _check_bands(file, path, bands)
+        pixels = _stored(file, bands, box)
+        if MaskFlags.per_dataset in file.mask_flag_enums[0]:
+            known = np.broadcast_to(file.dataset_mask(window=box) > 0, pixels.shape).copy()
+        else:
+            declared = [file.nodatavals[band - 1] for band in bands]
+            empty = np.array([0.0 if value is None else value for value in declared])
+            known = pixels != empty[:, None, None]
+    if pixels.dtype.kind == "f":
+        known &= ~np.isnan(pixels)
+    return pixels, known
 
 
 def encode_tiff(pixels: NDArray[np.generic], tags: dict[str, str]) -> bytes:
-    """ "height width band" of any type as bytes of a deflated TIFF, without a place."""
+    """Pixels "height width band" of any type as bytes of a deflated TIFF, without a place."""
     with warnings.catch_warnings(), MemoryFile() as memory:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with memory.open(
@@ -300,7 +344,8 @@ def _opened(path: Path) -> rasterio.DatasetReader:
     if held is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            held = (version, rasterio.open(path))
+            file = rasterio.open(path)
+            held = (version, file, BlockChecks(file, path))
     handles[path] = held  # most recently used last
     while len(handles) > _MAX_HANDLES:
         handles.pop(next(iter(handles)))[1].close()
@@ -344,8 +389,11 @@ def _aligned_window(file: rasterio.DatasetReader, grid: Grid) -> Window | None:
     if not np.allclose((a, b, d, e), (ga, gb, gd, ge), rtol=1e-9, atol=1e-15) or b or d:
         return None
     if is_geographic(own.crs):
-        turn = round((c + a * own.width / 2 - gc - ga * grid.width / 2) / 360.0)
-        gc += 360.0 * turn
+        ends = np.array([gc + ga / 2, gc + ga * (grid.width - 0.5)])
+        turn, other = full_turns(own, ends)
+        if turn != other:
+            return None
+        gc += 360.0 * float(turn)
     column, row = (gc - c) / a, (gf - f) / e
     # A hundredth of a pixel over a 3° tile is far above rounding and far below any real shift.
     if abs(column - round(column)) > 0.01 or abs(row - round(row)) > 0.01:
@@ -363,12 +411,16 @@ def write_geotiff(
     band_names: Sequence[str] = (),
     palette: dict[int, tuple[int, int, int]] | None = None,
 ) -> None:
-    """Write "band height width" as a tiled, deflated GeoTIFF, atomically."""
-    with (
-        atomic_path(path) as temporary,
-        rasterio.open(
-            temporary,
-            "w",
+    """Write "band height width" as a tiled, deflated GeoTIFF, atomically.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        RunError: the disk is full.
+    """
+    # By way of memory: where a disk is full, GDAL may close a file that lacks its end and say
+    # nothing, and that file would be renamed into place.
+    with MemoryFile() as memory:
+        with memory.open(
             driver="GTiff",
             count=pixels.shape[0],
             height=pixels.shape[1],
@@ -381,11 +433,180 @@ def write_geotiff(
             tiled=True,
             blockxsize=256,
             blockysize=256,
-        ) as file,
-    ):
-        file.write(pixels)
-        file.update_tags(**(tags or {}))
-        for index, name in enumerate(band_names, start=1):
-            file.set_band_description(index, name)
-        if palette:
-            file.write_colormap(1, palette)
+        ) as file:
+            file.write(pixels)
+            file.update_tags(**(tags or {}))
+            for index, name in enumerate(band_names, start=1):
+                file.set_band_description(index, name)
+            if palette:
+                file.write_colormap(1, palette)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(memory.getbuffer())
+
+
+class MapWriter:
+    """A map of one 8-bit band, filled window by window; what is never written is no data."""
+
+    def __init__(self, file: DatasetWriter, path: Path, nodata: int) -> None:
+        self._file = file
+        self._path = path
+        self._nodata = nodata
+        self.counts = np.zeros(256, dtype=np.int64)
+        """Pixels per value, of what was written."""
+
+    def write(self, window: Window, values: NDArray[np.uint8]) -> None:
+        """Write the values "height width" of one window; windows must not overlap.
+
+        Raises:
+            RunError: they cannot be written, as on a full disk.
+        """
+        self.counts += np.bincount(values.ravel(), minlength=256)
+        if (values == self._nodata).all():
+            return  # a block that is never written takes no room and reads as no data
+        box = (
+            (window.row, window.row + window.height),
+            (window.column, window.column + window.width),
+        )
+        with _writing(self._path):
+            self._file.write(values, 1, window=box)
+
+
+@contextmanager
+def map_writer(
+    path: Path,
+    like: Path,
+    *,
+    nodata: int,
+    tags: Mapping[str, str],
+    band_name: str,
+    palette: Mapping[int, tuple[int, int, int]] | None = None,
+    overviews: Literal["nearest", "average"] = "nearest",
+) -> Iterator[MapWriter]:
+    """Write a cloud-optimised GeoTIFF of one 8-bit band in memory that does not grow with its size.
+
+    Windows go to a temporary file beside `path`; at the end it is copied into the layout of a COG,
+    counted against what was written, and renamed into place. On an exception or a kill nothing
+    stands under `path` that did not before.
+
+    Args:
+        path: of the map; replaced if it is there.
+        like: raster whose size, CRS, transform and control points the map takes over as they are.
+        nodata: value of pixels without data.
+        tags: of the file.
+        band_name: description of the band.
+        palette: colour by value.
+        overviews: how smaller versions are made.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        RunError: the disk is full.
+    """
+    make_folder(path.parent)
+    _remove_torn(path)
+    raw = path.with_name(f".{path.name}.{os.getpid()}.windows.part")
+    try:
+        with _reading(like) as place, _writing(path), _placeless():
+            file = rasterio.open(
+                raw,
+                "w",
+                driver="GTiff",
+                count=1,
+                height=place.height,
+                width=place.width,
+                dtype="uint8",
+                crs=place.crs,
+                transform=place.transform,
+                nodata=nodata,
+                compress="deflate",
+                zlevel=1,
+                tiled=True,
+                blockxsize=256,
+                blockysize=256,
+                sparse_ok=True,
+                bigtiff="if_safer",
+            )
+            points, points_crs = place.gcps
+        with file:
+            with _writing(path):
+                if points:
+                    file.gcps = (points, points_crs)
+                file.update_tags(**tags)
+                file.set_band_description(1, band_name)
+                if palette:
+                    file.write_colormap(1, dict(palette))
+            writer = MapWriter(file, path, nodata)
+            yield writer
+            expected = writer.counts.copy()
+            expected[nodata] += file.height * file.width - expected.sum()
+            with _writing(path):
+                file.close()
+        with atomic_path(path) as temporary, _writing(path), _placeless():
+            rasterio.shutil.copy(
+                raw,
+                temporary,
+                driver="COG",
+                compress="deflate",
+                overview_resampling=overviews,
+                bigtiff="if_safer",
+            )
+            # GDAL tells of a full disk in its log only, and a lost block reads as no data.
+            if (_counts(temporary) != expected).any():
+                raise RunError(
+                    f"{path} did not reach the disk whole. Free some space and run the same "
+                    "command again."
+                )
+    finally:
+        _remove_parts(path, os.getpid())
+
+
+@contextmanager
+def _placeless() -> Iterator[None]:
+    """Rasters without coordinates are as good as others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Whatever GDAL says while it writes becomes one message that names the file."""
+    try:
+        yield
+    except RasterioError as error:
+        raise RunError(
+            f"cannot write {path}: {_first_line(error)}. Free some space, or choose another "
+            "folder, and run the same command again."
+        ) from error
+
+
+def _counts(path: Path) -> NDArray[np.int64]:
+    """Pixels per value of a raster of one 8-bit band, read block by block."""
+    counts = np.zeros(256, dtype=np.int64)
+    with rasterio.open(path) as file:
+        for _, window in file.block_windows(1):
+            counts += np.bincount(file.read(1, window=window).ravel(), minlength=256)
+    return counts
+
+
+def _remove_parts(path: Path, process: int) -> None:
+    """Delete the temporary files of one process beside an output."""
+    for part in path.parent.glob(f".{escape(path.name)}.{process}.*"):
+        part.unlink(missing_ok=True)
+
+
+def _remove_torn(path: Path) -> None:
+    """Delete temporary files beside an output whose process was killed."""
+    for part in path.parent.glob(f".{escape(path.name)}.*part*"):
+        process = part.name.removeprefix(f".{path.name}.").split(".")[0]
+        if process.isdigit() and not _runs(int(process)):
+            part.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

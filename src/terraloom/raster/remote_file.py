@@ -103,8 +103,11 @@ def probe(file: RemoteFile, timeout_s: float) -> Version:
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise RemoteTrouble(without_address(str(reason) or type(reason).__name__, file)) from error
+    size = int(span[1])
+    if len(start) < min(16, size):
+        raise RemoteTrouble("the answer was cut off")
     _check_tiff(start)
-    return Version(int(span[1]), headers.get("ETag"), headers.get("Last-Modified"))
+    return Version(size, headers.get("ETag"), headers.get("Last-Modified"))
 
 
 def _probe_local(path: Path, file: RemoteFile) -> Version:
@@ -139,7 +142,7 @@ def _seconds(retry_after: str | None) -> float | None:
     """Seconds of a Retry-After header: a number, or a date."""
     if retry_after is None:
         return None
-    if retry_after.strip().isdigit():
+    if re.fullmatch(r"\s*[0-9]+\s*", retry_after):
         return float(retry_after)
     try:
         date = email.utils.parsedate_to_datetime(retry_after)
@@ -152,7 +155,7 @@ def _seconds(retry_after: str | None) -> float | None:
 
 def without_address(text: str, file: RemoteFile) -> str:
     """A message without addresses, which may be signed or lie on this machine."""
-    for shown in (f"/vsicurl/{file.address}", file.address, urlsplit(file.base).query, file.base):
+    for shown in (f"/vsicurl/{file.address}", file.address, file.base, urlsplit(file.base).query):
         if shown:
             text = text.replace(shown, Path(file.path).name)
     return text

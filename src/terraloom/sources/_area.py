@@ -24,6 +24,8 @@ Box = tuple[float, float, float, float]
 
 _EDGE_M: Final = 1000.0
 """Longest edge that is reprojected by its ends alone; its bow is below 0.1 m up to 80° latitude."""
+_FAR_M: Final = 1e8
+"""No projected coordinate lies so far from its origin; edges without end could not be densified."""
 _POLYGONS: Final = ("Polygon", "MultiPolygon")
 
 
@@ -222,17 +224,23 @@ def _to_globe(polygon: BaseGeometry, crs: CRS, name: str) -> BaseGeometry:
         on_globe = _transformed(polygon, crs, keep_turns=True)
     else:
         unit_m = crs.axis_info[0].unit_conversion_factor or 1.0
+        if not np.isfinite(polygon.bounds).all() or np.abs(polygon.bounds).max() * unit_m > _FAR_M:
+            raise _outside(polygon.bounds, crs, name)
         dense = shapely.segmentize(polygon, _EDGE_M / unit_m)
         on_globe = _unrolled(_transformed(dense, crs, keep_turns=False), name)
     bounds = on_globe.bounds
     if not np.isfinite(bounds).all() or max(abs(bounds[1]), abs(bounds[3])) > 90 + 1e-9:
-        raise InputError(
-            f"{name}: coordinates {', '.join(f'{b:g}' for b in bounds)} lie outside the globe; "
-            f"does the file's coordinate system ({crs.name}) fit its numbers?"
-        )
+        raise _outside(bounds, crs, name)
     if bounds[0] < -540 or bounds[2] > 540:
         raise InputError(f"{name}: longitudes {bounds[0]:g} … {bounds[2]:g} are no degrees.")
     return _cut(shapely.make_valid(on_globe))
+
+
+def _outside(bounds: tuple[float, ...], crs: CRS, name: str) -> InputError:
+    return InputError(
+        f"{name}: coordinates {', '.join(f'{b:g}' for b in bounds)} lie outside the globe; "
+        f"does the file's coordinate system ({crs.name}) fit its numbers?"
+    )
 
 
 def _transformed(geometry: BaseGeometry, crs: CRS, *, keep_turns: bool) -> BaseGeometry:

@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,3 +143,19 @@ class Source(Protocol):
 
     def extents(self) -> list[tuple[int, int]]:
         """Height and width in pixels of the scenes, as far as known before acquiring."""
+
+
+@runtime_checkable
+class PlanningSource(Protocol):
+    """A source that can tell what acquiring would take."""
+
+    def plan(self, folder: Path) -> DownloadPlan:
+        """What `acquire` would still fetch into `folder`; writes nothing."""
+
+
+@runtime_checkable
+class ForgettingSource(Protocol):
+    """A source that remembers what could not be fetched, and can be told to try again."""
+
+    def forget_failed(self, folder: Path) -> int:
+        """Make the next `acquire` try again what failed for good; the number of such items."""

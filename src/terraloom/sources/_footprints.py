@@ -47,7 +47,8 @@ def outline(grid: Grid, name: str = "raster") -> shapely.Polygon:
         return shapely.box(-180.0, south, 180.0, north)
     middle = (lon.min() + lon.max()) / 2
     lon = lon - 360.0 * np.floor((middle + 180.0) / 360.0)
-    return shapely.Polygon(np.stack([lon, lat], axis=1))
+    # Unwrapping rounds, so the last point misses the first by a hair: a ring that crosses itself.
+    return shapely.Polygon(np.stack([lon[:-1], lat[:-1]], axis=1))
 
 
 class FootprintIndex:

@@ -20,6 +20,7 @@ from terraloom.progress import meter
 State = Literal["pending", "done", "failed"]
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_MOST_DOUBLINGS: Final = 64
 
 
 class RetrySettings(BaseModel):
@@ -70,10 +71,12 @@ class LedgerSummary:
     """Tries that this run made, over all items."""
     failed: dict[str, str] = field(default_factory=dict)
     """Of these, items that failed now or (finally) in an earlier run, with the reason."""
+    failed_before: int = 0
+    """Of these, items that failed in an earlier run and were not tried again."""
 
     def __str__(self) -> str:
         text = f"{self.fetched} fetched, {self.done_before} there before, {len(self.failed)} failed"
-        again = self.tries - self.fetched - len(self.failed)
+        again = self.tries - self.fetched - (len(self.failed) - self.failed_before)
         return text if again <= 0 else f"{text}; {again} tries had to be made again"
 
 
@@ -161,7 +164,7 @@ class ItemLedger:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
         in_order = {item: failed[item] for item in items if item in failed}
-        return LedgerSummary(len(items), len(done), fetched, tries, in_order)
+        return LedgerSummary(len(items), len(done), fetched, tries, in_order, len(final))
 
     def check(self) -> None:
         """Called by a long `fetch` between its steps.
@@ -193,9 +196,11 @@ class ItemLedger:
         for item in items:
             self._record(item, "pending", 0, reason)
 
-    def forget_failed(self) -> None:
-        """Make all failed items pending again."""
-        self.forget(self.failed(), "to be tried again")
+    def forget_failed(self) -> int:
+        """Make all failed items pending again; their number."""
+        failed = self.failed()
+        self.forget(failed, "to be tried again")
+        return len(failed)
 
     def _settle(
         self, item: str, fetch: Callable[[str], Mapping[str, object]]
@@ -219,10 +224,10 @@ class ItemLedger:
                     self._record(item, "failed", attempt, reason, transient=True)
                     return reason, attempt
                 self._record(item, "pending", attempt, reason)
-                longest = min(
-                    self.retry.first_wait_s * 2 ** (attempt - 1), self.retry.longest_wait_s
-                )
-                self._sleep(max(jitter.uniform(0, longest), asked))
+                doubled = self.retry.first_wait_s * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS)
+                longest = self.retry.longest_wait_s
+                # On top of what the server asks for, or all would come back at that moment.
+                self._sleep(min(asked + jitter.uniform(0, min(doubled, longest)), longest))
             else:
                 self._record(item, "done", attempt, None, facts)
                 return None, attempt

@@ -136,12 +136,14 @@ def window_in_file(tile: TileWindow, raster: RemoteRaster) -> Window:
         raise RemoteUnusable("it is not in EPSG:4326, as official tiles are")
     if info.bands != BANDS_OF_PRODUCT[name.product] or np.dtype(info.dtype).kind not in "iu":
         raise RemoteUnusable(
-            f"it has {info.bands} bands of {info.dtype}; {BANDS_OF_PRODUCT[name.product]} of whole numbers "
-            "were expected"
+            f"it has {info.bands} bands of {info.dtype}; {BANDS_OF_PRODUCT[name.product]} of whole "
+            "numbers were expected"
         )
     a, b, west, d, e, north = info.grid.transform
     column, row = (west - name.lon) * per_degree, (name.lat + degrees - north) * per_degree
-    steps_fit = np.allclose((a * per_degree, -e * per_degree, b, d), (1, 1, 0, 0), atol=1e-7)
+    steps = np.array([a, -e, b, d]) * per_degree
+    # Over the 36,000 pixels of a map, 1e-7 adds up to less than a hundredth of one.
+    steps_fit = np.allclose(steps, (1, 1, 0, 0), rtol=0, atol=1e-7)
     if not steps_fit or max(abs(column - round(column)), abs(row - round(row))) > 0.01:
         raise RemoteUnusable(
             f"its pixels do not lie on the official grid of {per_degree} per degree"

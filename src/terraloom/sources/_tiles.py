@@ -254,6 +254,8 @@ def _usable(path: Path, sound: dict[Path, Grid]) -> str | None:
         return f"its CRS is {info.grid.crs}; official tiles are in EPSG:4326"
     if info.bands < _BAND_COUNTS[product]:
         return f"it has {info.bands} bands; a {product} tile has {_BAND_COUNTS[product]}"
+    if product == "InputQuality" and not np.issubdtype(info.dtype, np.signedinteger):
+        return f"its pixels are {info.dtype}, which has no -1 for no data; fetch it again"
     sound[path] = info.grid
     return None
 

@@ -271,6 +271,12 @@ class StacSource:
         ]
         return [(grid.height, grid.width) for grid in grids]
 
+    def forget_failed(self, folder: Path) -> int:
+        """Make the next `acquire` try again the cells that failed for good; their number."""
+        return ItemLedger(
+            folder / "ledger.jsonl", self.settings.retry, seed=self._seed
+        ).forget_failed()
+
     def _search(self, folder: Path, ledger: ItemLedger) -> tuple[dict[str, Any], dict[str, str]]:
         """The answers of both searches, as kept, and query strings that were not."""
         asked = self._asked()

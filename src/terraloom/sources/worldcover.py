@@ -154,7 +154,12 @@ class WorldCoverSource:
         failed = self._failures(folder)
         parts = [name for name, facts in done.items() if not facts["whole"]]
         console.print(_summary(told, failed, parts), soft_wrap=True)
-        if not any(t.name.product == "S2RGBNIR" and t.name.filename in done for t in wanted):
+        if not any(
+            tile.name.product == "S2RGBNIR"
+            and tile.name.filename in done
+            and map_under(tile.name).filename in done
+            for tile in wanted
+        ):
             reasons = "; ".join(f"{name}: {reason}" for name, reason in list(failed.items())[:3])
             raise RunError(
                 f"[sources.worldcover] none of the {len(wanted)} tiles of the area could be "
@@ -227,9 +232,9 @@ class WorldCoverSource:
             len(wanted), len(wanted) - len(left), download, disk, estimated, seconds
         )
 
-    def forget_failed(self, folder: Path) -> None:
-        """Make the next `acquire` try again what failed for good."""
-        self._ledger(folder).forget_failed()
+    def forget_failed(self, folder: Path) -> int:
+        """Make the next `acquire` try again what failed for good; the number of such files."""
+        return self._ledger(folder).forget_failed()
 
     @cached_property
     def _area(self) -> Area:
@@ -241,6 +246,10 @@ class WorldCoverSource:
         settings = self.settings
         margin = settings.margin if settings.polygons is not None else 0
         found = tile_windows(self._area, settings.year, margin=margin)
+        if not found:
+            raise SettingsError(
+                "[sources.worldcover] the area is smaller than a pixel of 10 m; give a larger one."
+            )
         if settings.input_quality:
             found += [quality_window(tile) for tile in found if tile.name.product == "Map"]
         return found
@@ -394,4 +403,6 @@ def _summary(told: Sequence[LedgerSummary], failed: Mapping[str, str], parts: Se
     if parts:
         lines.append(f"{len(parts)} files of the mirror hold only a part of what the area needs")
     lines += [f"[yellow]left out[/] {name}: {escape(reason)}" for name, reason in failed.items()]
+    if failed:
+        lines.append("terraloom build --retry-failed tries again what was left out")
     return "\n".join(lines)
