@@ -36,7 +36,7 @@ _LEAST_DETAIL: Final = 1.0
 """Grey levels that a landmark stands out."""
 _KEPT: Final = 32
 """Cosines, the slowest ones, of which descriptions consist."""
-_DIMENSIONS: Final = 12
+_DIMENSIONS: Final = 8
 """The first of these, by which neighbours are looked for."""
 _TREE: Final = 250_000
 """Landmarks that are looked through at a time."""

@@ -405,7 +405,7 @@ def _previews(table: pa.Table) -> ImageU8:
 def _packed(column: pa.ChunkedArray, dtype: type[_Number], width: int) -> NDArray[_Number]:
     """A fixed-size binary column as an array, "row width", without a Python object per row."""
     itemsize = np.dtype(dtype).itemsize * width
-    parts = []
+    parts: list[NDArray[np.uint8]] = []
     for chunk in column.chunks:
         data = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)
         start = chunk.offset * itemsize

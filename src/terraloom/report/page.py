@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from terraloom.classes import ClassTable
 from terraloom.files import write_bytes, write_text
 from terraloom.report import sections
+from terraloom.report.floors_section import floors_section
 from terraloom.report.galleries import contact_sheet
 from terraloom.report.reading import ProjectFiles
 from terraloom.report.synthetic_section import synthetic_section
@@ -48,6 +49,7 @@ def write_report(
         verdict_section(files),
         sections.data_section(files, classes),
         sections.pipeline_section(files),
+        floors_section(files),
         synthetic_section(files, classes),
         sections.composition_section(files, classes),
         sections.embedding_section(files),

@@ -65,6 +65,16 @@ def data_section(files: ProjectFiles, classes: ClassTable) -> Section:
         blocks.append(TextView(f"Left out before cutting: {name}. {reason}", "warning"))
     leaks = files.json("build/leaks.json")
     blocks.append(tables.leaks_table(leaks) if leaks else missing("build", "leak test"))
+    drawn = files.folder / "build" / "split-map.png"
+    if drawn.exists():
+        blocks.append(
+            FigureView(
+                "split-map", "Where the roles lie",
+                "A map of the footprints of all patches, coloured by role.",
+                drawn.read_bytes(), ("build/split-map.png",),
+                ("Grey patches were left out between the roles.",),
+            )
+        )  # fmt: skip
     blocks.append(tables.places_table(rows, _LIMIT_PLACES))
     blocks.append(tables.sources_table(used, _LIMIT_FILES))
     return Section("data", title, tuple(blocks))

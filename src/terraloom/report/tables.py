@@ -257,15 +257,26 @@ def leaks_table(leaks: Mapping[str, Any]) -> TableView:
         )
         for pair, gap in leaks["nearest_m"].items()
     ]
+    left = len(leaks["left_out"])
+    notes = [
+        f"Places in more than one role: {count(leaks['straddling_places'])}. A gap is unknown "
+        "where images carry no coordinates. A run whose roles leak stops before this page.",
+        f"Patches left out because an image of another role shows their ground: {count(left)}. "
+        "build/leaks.html shows them side by side.",
+    ]
+    if leaks["together"]:
+        pairs = len(leaks["together"])
+        notes.append(f"Pairs of places that got one role since they share ground: {count(pairs)}.")
+    if leaks["without_detail"]:
+        notes.append(
+            f"Images too plain to be recognised when shifted: {count(leaks['without_detail'])}."
+        )
     return TableView(
         "Leak test between roles",
         ("roles", "smallest gap, km", "most alike pair of images, correlation"),
         tuple(rows),
         ("build/leaks.json",),
-        (
-            f"Places in more than one role: {count(leaks['straddling_places'])}. A gap is unknown "
-            "where images carry no coordinates. A run whose roles leak stops before this page.",
-        ),
+        tuple(notes),
     )
 
 
