@@ -6,6 +6,7 @@ import pytest
 from terraloom import benchmarking
 from terraloom.arms import ARMS
 from terraloom.benchmarking import Inputs, judge, run_benchmark
+from terraloom.ensemble import Ensemble
 from terraloom.errors import RoleError
 from terraloom.files import read_json, read_lines, sha256_of, write_json
 from terraloom.labelling import label_samples
@@ -37,7 +38,7 @@ def inputs(tmp_path_factory):
     real = write_real(folder / "real")
     made = write_synthetic(folder / "made", real.read(["id"])["id"].to_pylist()[:8])
     samples, _ = label_samples(
-        made, colour_labeller(FABRIC), folder / "label",
+        made, Ensemble((colour_labeller(FABRIC),)), folder / "label",
         classes=toy_classes(), settings=LabelSettings(), labeller_sha256="0" * 64,
     )  # fmt: skip
     return Inputs(real, samples, frozenset(samples.read(["id"])["id"].to_pylist()))

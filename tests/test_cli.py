@@ -1,20 +1,24 @@
 """The command line: wrong input ends with one line and exit code 2, and leaves nothing behind."""
 
 import json
+import re
 import shutil
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.sources.killed_build import write_project
+from tests.sources.worldcover_mirror import Mirror
 
 from terraloom import families
 from terraloom.cli import app, main
 from terraloom.stages import STAGES
+from terraloom.tables import Table
 from terraloom.testing import tiny_project
 
 COMMANDS = {
-    "demo", "init", "run", "status", "world", "export", "members",
+    "demo", "init", "run", "status", "predict", "world", "export", "members",
     *(stage.name for stage in STAGES),
 }  # fmt: skip
 STAGE_FOLDERS = {stage.name for stage in STAGES}
@@ -400,3 +404,93 @@ def test_an_export_of_no_project_is_refused(refused, tmp_path):
     message = refused("export", "folder", tmp_path, tmp_path / "out", code=1)
     assert "holds no finished table" in message
     assert not (tmp_path / "out").exists()
+
+
+# What a source would fetch
+
+
+@pytest.fixture
+def mirrored(tmp_path):
+    """A project on a folder in the open buckets' layout, and its two places."""
+    mirror = Mirror(tmp_path / "mirror")
+    places = [mirror.place(39, 33, side=252), mirror.place(-1, -51, side=252)]
+    folder = write_project(
+        tmp_path / "mirrored", str(mirror.folder), ("N39E033", "S01W051", "N00W151")
+    )
+    return folder, places
+
+
+def test_a_dry_run_tells_download_disk_patches_and_time_and_writes_nothing(cli, mirrored):
+    folder, places = mirrored
+    for command in (("run", folder, "--dry-run"), ("status", folder)):
+        code, out, _ = cli(*command)
+        assert code == 0
+        assert re.search(r"download: 9 of 9 files left, \d+\.\d [kM]B, about ", out), out
+        assert "at 40 Mbit/s" in out
+        assert "on disk" in out
+        assert "estimates from the area" not in out
+        assert "patches: at most " in out
+        assert nothing_written(folder)
+    code, out, _ = cli("run", folder, "--dry-run", "--json")
+    told = json.loads(out)["build"]
+    assert told["download"]["items"] == 9
+    assert not told["download"]["estimated"]
+    stored = sum(path.stat().st_size for place in places for path in place.files.values())
+    assert told["download"]["download_bytes"] == pytest.approx(stored, rel=0.05)
+    assert told["patch_size"] == 32
+    assert told["patch_bytes"] > 0
+    assert json.loads(out)["seconds"] > told["download"]["seconds"]
+    assert nothing_written(folder)
+
+
+def test_a_dry_run_without_an_answer_says_that_sizes_are_estimates(cli, mirrored):
+    folder, _ = mirrored
+    path = folder / "terraloom.toml"
+    path.write_text(
+        re.sub(r'(maps|composites)_url = ".*"', r'\1_url = "http://127.0.0.1:9"', path.read_text())
+    )
+    _, out, _ = cli("run", folder, "--dry-run")
+    assert "these sizes are only estimates from the area: the server did not answer" in out
+    assert "left, about 1." in out
+    assert " GB" in out
+    _, out, _ = cli("run", folder, "--dry-run", "--json")
+    assert json.loads(out)["build"]["download"]["estimated"]
+    assert nothing_written(folder)
+
+
+def test_a_source_that_fetches_nothing_tells_patches_alone(cli, project):
+    _, out, _ = cli("run", project, "--dry-run")
+    assert "download:" not in out
+    assert "patches: at most 16 of 64 px, about 137.6 kB on disk, twice that" in out
+
+
+def test_what_failed_for_good_is_tried_again_when_that_is_asked_for(cli, mirrored):
+    folder, places = mirrored
+    path = places[0].files["S2RGBNIR"]
+    path.rename(path.with_suffix(".away"))
+    code, _, err = cli("build", folder)
+    assert code == 0, err
+    assert f"left out {path.name}" in err
+    rows = Table.open(folder / "build" / "samples").num_rows
+    path.with_suffix(".away").rename(path)
+    code, _, err = cli("build", folder)
+    assert code == 0
+    assert "build: done before" in err
+    code, _, err = cli("build", folder, "--retry-failed")
+    assert code == 0, err
+    # The composite, and the map of the open sea.
+    assert "to be tried again: 2 that could not be fetched" in err
+    assert Table.open(folder / "build" / "samples").num_rows > rows
+    code, out, _ = cli("run", folder, "--until", "build", "--retry-failed")
+    assert code == 0
+    _, out, _ = cli("status", folder, "--json")
+    assert json.loads(out)["build"] is None
+
+
+def test_trying_again_is_refused_where_nothing_is_fetched(refused, project):
+    message = refused("build", project, "--retry-failed")
+    assert "[sources.world] fetches nothing" in message
+    assert nothing_written(project)
+    message = refused("run", project, "--dry-run", "--retry-failed")
+    assert "--dry-run does nothing" in message
+    assert nothing_written(project)

@@ -88,8 +88,9 @@ def test_relative_links_lead_somewhere(repository):
 def test_example_settings_validate(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("TERRALOOM_WORLDCOVER_PAIRS", str(tmp_path))
     monkeypatch.setenv("TERRALOOM_MANUAL_PAIRS", str(tmp_path))
+    monkeypatch.setenv("TERRALOOM_ARAS400K", str(tmp_path))
     examples = sorted((repository / "examples").glob("*.toml"))
-    assert len(examples) == 3
+    assert len(examples) == 4
     for path in [*examples, repository / "src" / "terraloom" / "demo.toml"]:
         settings = settings_from(tomllib.loads(path.read_text(encoding="utf-8")))
         assert settings.benchmark.seeds >= 3

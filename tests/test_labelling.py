@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from terraloom.ensemble import Ensemble
 from terraloom.labelling import final_mask, label_samples
 from terraloom.learning.device import make_fabric
 from terraloom.samples import decode
@@ -78,7 +79,7 @@ def labelled(tmp_path_factory):
     made = write_synthetic(folder / "made", real.read(["id"])["id"].to_pylist()[:8])
     fabric = make_fabric(1)
     samples, labels = label_samples(
-        made, colour_labeller(fabric), folder / "label",
+        made, Ensemble((colour_labeller(fabric),)), folder / "label",
         classes=toy_classes(), settings=SETTINGS, labeller_sha256="0" * 64,
     )  # fmt: skip
     return made, samples, labels, fabric
@@ -121,7 +122,7 @@ def test_figures_lost_with_a_killed_process_come_again_to_the_same_bytes(labelle
 
     def again():
         return label_samples(
-            made, colour_labeller(fabric), tmp_path,
+            made, Ensemble((colour_labeller(fabric),)), tmp_path,
             classes=toy_classes(), settings=SETTINGS, labeller_sha256="0" * 64,
         )  # fmt: skip
 

@@ -90,7 +90,20 @@ def test_the_benchmark_judged_all_arms_and_its_looks_are_counted(finished_projec
         "real", "real-strong", "synthetic", "real+both",
     ]  # fmt: skip
     assert {v["arm"] for v in results["verdicts"]} == {"synthetic", "real+both"}
-    assert len(read_lines(finished_project / "test-looks.jsonl")) == 8
+    looks = [row["cell"] for row in read_lines(finished_project / "test-looks.jsonl")]
+    assert len(looks) == 8 + 1
+    assert looks[-1] == "floors"
+
+
+def test_floors_stand_beside_the_networks_on_val_and_on_test(finished_project):
+    for stage, role in (("segment", "val"), ("benchmark", "test")):
+        found = read_json(finished_project / stage / "floors.json")
+        assert found["role"] == role
+        assert set(found["floors"]) == {"majority", "forest"}
+    results = read_results(finished_project)
+    assert found["judged_pixels"] == results["design"]["test_pixels"]
+    page = (finished_project / "report" / "report.html").read_text(encoding="utf-8")
+    assert "Floors and networks on test" in page
 
 
 def test_captions_hold_no_digit(finished_project):
@@ -148,7 +161,7 @@ def test_a_changed_benchmark_is_run_anew_and_its_earlier_looks_stay_counted(proj
     change(project, "draws = 200", 'draws = 201\narms = ["real", "synthetic"]')
     pipeline(project).run(until="benchmark")
     assert runs_of(project) == ["benchmark"]
-    assert len(read_lines(project / "test-looks.jsonl")) == 8 + 4
+    assert len(read_lines(project / "test-looks.jsonl")) == (8 + 1) + (4 + 1)
 
 
 def test_one_stage_alone_needs_those_before_it(tmp_path):

@@ -68,7 +68,7 @@ def digests(folder: Path) -> dict[str, str]:
     patterns = (
         "*/**/*.parquet", "*/**/manifest.json", "*/**/weights.safetensors", "*/**/state.json",
         "*/**/grid-*.png", "benchmark/results.json", "benchmark/recipe.json", "score/*.json",
-        "curate/*.json", "*/stage.json",
+        "curate/*.json", "*/stage.json", "*/floors.json",
     )  # fmt: skip
     found = {
         str(path.relative_to(folder)): sha256_of(path)

@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from terraloom.arms import ARMS, RECORDED, Arm, is_control
 from terraloom.classes import ClassTable
 from terraloom.controls import record_controls, strongest_recorded
+from terraloom.dataset.cache import RowCache
 from terraloom.dataset.rows import TrainRows, ValRows, stream_rows, train_rows, val_rows
 from terraloom.errors import NothingLeft
 from terraloom.files import read_json, sha256_of_value, write_json
@@ -43,6 +44,8 @@ class Inputs:
     synthetic: Table
     kept: frozenset[str]
     """Ids of curated synthetic samples."""
+    cache: RowCache | None = None
+    """How training rows are held; None keeps them in memory."""
 
 
 def run_benchmark(
@@ -56,6 +59,7 @@ def run_benchmark(
     controls: Path,
     seed: int,
     fabric: Fabric,
+    devices: int = 1,
 ) -> dict[str, Any]:
     """Train every cell that is missing, look at test once per cell, and judge.
 
@@ -69,6 +73,7 @@ def run_benchmark(
         controls: folder of the project's recorded controls; outlives the stage's folder too.
         seed: all cell seeds are derived from it.
         fabric: device.
+        devices: that share each batch, as in `train_segmenter`.
 
     Returns:
         The content of results.json.
@@ -78,10 +83,11 @@ def run_benchmark(
     missing = [name for name in settings.arms if name not in rows]
     for name in missing:
         console.print(f"[yellow]arm {name} is left out: it has no synthetic row to train on[/]")
-    val = val_rows(inputs.real)
+    val = val_rows(inputs.real, cache=inputs.cache)
+    real_rows = train_rows(inputs.real, cache=inputs.cache)
     # Every arm sees as many images as the real rows decide, whatever its own number of rows.
     training = settings.training.model_copy(
-        update={"images": settings.training.budget(len(train_rows(inputs.real))), "epochs": None}
+        update={"images": settings.training.budget(len(real_rows)), "epochs": None}
     )
     recipe = {
         "settings": settings.model_dump(mode="json"),
@@ -121,6 +127,7 @@ def run_benchmark(
                         seed=derive_seed(seed, "cell", architecture, index),
                         index=index,
                         fabric=fabric,
+                        devices=devices,
                         description=f"{number} {name} {architecture} seed {index}",
                     )
                 )
@@ -235,7 +242,7 @@ def judge(
 
 def _rows_by_arm(inputs: Inputs, arms: Sequence[str], seed: int) -> dict[str, TrainRows]:
     """Training rows per arm; an arm without any synthetic row that it asks for is left out."""
-    real = train_rows(inputs.real)
+    real = train_rows(inputs.real, cache=inputs.cache)
     origins = {
         row["id"]: row["origin"] for row in inputs.synthetic.read(["id", "origin"]).to_pylist()
     }
@@ -255,7 +262,8 @@ def _rows_by_arm(inputs: Inputs, arms: Sequence[str], seed: int) -> dict[str, Tr
         if wanted and not ids:
             continue
         if ids:
-            parts.append(train_rows(inputs.synthetic, real=inputs.real, only=ids))
+            synthetic = train_rows(inputs.synthetic, real=inputs.real, only=ids, cache=inputs.cache)
+            parts.append(synthetic)
         joined = parts[0]
         for part in parts[1:]:
             joined = joined + part
@@ -278,6 +286,7 @@ def _run_cell(
     seed: int,
     index: int,
     fabric: Fabric,
+    devices: int,
     description: str,
 ) -> dict[str, Any]:
     path = folder / "result.json"
@@ -290,7 +299,14 @@ def _run_cell(
             recipe.architecture, recipe.options, recipe.preset, recipe.num_classes, training
         )
     trained = train_segmenter(
-        train, val, recipe, folder, seed=seed, fabric=fabric, description=description
+        train,
+        val,
+        recipe,
+        folder,
+        seed=seed,
+        fabric=fabric,
+        description=description,
+        devices=devices,
     )
     # The ledger is written before the look: a look that was cut off still counts.
     record_look(ledger, recipe_sha256, folder.name)

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 # Waiting threads must sleep, not spin, or two processes on one machine starve one another. OpenMP
 # reads this once, when torch is imported, which every command does later than this line.
@@ -15,7 +15,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from terraloom.errors import OutputError, TerraloomError
-from terraloom.settings import CONFIG_NAME, load_settings, settings_from
+from terraloom.settings import CONFIG_NAME, load_settings
+
+if TYPE_CHECKING:
+    from terraloom.estimates import BuildEstimate
 
 app = typer.Typer(
     name="terraloom",
@@ -35,6 +38,10 @@ OutOption = Annotated[
     typer.Option("--out", help="Project folder; left out, the folder of the settings file."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+RetryOption = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Try again what the source could not fetch for good."),
+]
 EngineOption = Annotated[
     str, typer.Option("--engine", help="Where shards are computed: local (this process).")
 ]
@@ -96,22 +103,42 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would run, and how long; do nothing.")
     ] = False,
+    retry_failed: RetryOption = False,
     engine: EngineOption = "local",
     as_json: JsonOption = False,
 ) -> None:
     """Run every stage that is not done; the same command resumes."""
+    from terraloom.errors import InputError
     from terraloom.stages import stage_named
 
     _check_engine(engine)
     if until is not None:
         stage_named(until)
+    if dry_run and retry_failed:
+        raise InputError("--dry-run does nothing, so --retry-failed cannot stand beside it.")
     pipeline = _pipeline(config, out)
     if dry_run:
         _print_estimate(pipeline, until, as_json)
         return
+    if retry_failed:
+        _forget_failed(pipeline)
     pipeline.run(until=until)
     if until in (None, "benchmark", "report"):
         _print_results(pipeline.context.project.folder, as_json)
+
+
+@app.command()
+def build(
+    config: ConfigArgument = Path(CONFIG_NAME),
+    out: OutOption = None,
+    retry_failed: RetryOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find, cut and split image-mask pairs, and test for leaks."""
+    pipeline = _pipeline(config, out)
+    if retry_failed:
+        _forget_failed(pipeline)
+    _run_stage(pipeline, "build", as_json)
 
 
 def _stage_command(name: str, help_text: str) -> None:
@@ -121,16 +148,9 @@ def _stage_command(name: str, help_text: str) -> None:
         out: OutOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        pipeline = _pipeline(config, out)
-        pipeline.run(only=name)
-        record = pipeline.context.project.stage(name).record() or {}
-        if as_json:
-            print(json.dumps(record, indent=1))
-        else:
-            output.print(f"{name}: {pipeline.context.path(name)}", soft_wrap=True)
+        _run_stage(_pipeline(config, out), name, as_json)
 
 
-_stage_command("build", "Find, cut and split image-mask pairs, and test for leaks.")
 _stage_command("segment", "Train the segmenter that labels and measures.")
 _stage_command("generate", "Train generators and make synthetic samples.")
 _stage_command("label", "Give synthetic images their masks.")
@@ -148,18 +168,96 @@ def status(
 ) -> None:
     """What is done, what is left, and the estimated time."""
     from terraloom.errors import InputError
-    from terraloom.files import read_json
     from terraloom.pipeline import Pipeline
-    from terraloom.stages import SETTINGS_COPY
+    from terraloom.trained import project_settings
 
-    if (folder / SETTINGS_COPY).exists():
-        raw = read_json(folder / SETTINGS_COPY)
-        pipeline = Pipeline(settings_from(_without_none(raw), origin=SETTINGS_COPY), folder)
+    settings = project_settings(folder)
+    if settings is not None:
+        pipeline = Pipeline(settings, folder)
     elif (folder / CONFIG_NAME).exists():
         pipeline = Pipeline(load_settings(folder), folder)
     else:
         raise InputError(f"{folder} is no project: it holds neither a run nor a {CONFIG_NAME}.")
     _print_estimate(pipeline, None, as_json)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Project folder, or a trained segmenter's folder.")],
+    scene: Annotated[
+        str, typer.Argument(help="GeoTIFF or VRT; or one file per band, RED,GREEN,BLUE.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Map to write, a cloud-optimised GeoTIFF.")],
+    bands: Annotated[
+        str, typer.Option("--bands", help="Red, green, blue, counted from 1 through all files.")
+    ] = "1,2,3",
+    low: Annotated[
+        float | None, typer.Option("--low", help="Value drawn as 0; left out, the project's.")
+    ] = None,
+    high: Annotated[
+        float | None, typer.Option("--high", help="Value drawn as 255; left out, the project's.")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", help="Preset, or file with classes; else the project's."),
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            "--tile", help="Side of a tile in pixels; left out, that of its training's crops."
+        ),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option("--overlap", help="Pixels that tiles share; left out, a quarter of a tile."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", help="Tiles in one forward pass; left out, by size.")
+    ] = None,
+    confidence: Annotated[
+        Path | None, typer.Option("--confidence", help="Second map: certainty in percent.")
+    ] = None,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="Average over mirror images; four times slower.")
+    ] = False,
+    codes: Annotated[
+        bool, typer.Option("--codes", help="Write source codes (WorldCover 10 … 100), not labels.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict the land cover of a whole scene, of any size and in any CRS."""
+    from terraloom.errors import InputError
+    from terraloom.predicting import predict_scene
+    from terraloom.prediction.scenes import open_scene, scene_paths
+    from terraloom.trained import load_model
+
+    try:
+        numbers = [int(part) for part in bands.split(",")]
+    except ValueError:
+        raise InputError(f"--bands {bands!r} is no list of numbers, as in --bands 1,2,3.") from None
+    paths = scene_paths(scene)
+    dtypes = open_scene(paths, numbers).dtypes
+    trained = load_model(model, classes)
+    low, high = trained.scale_for(dtypes, low, high)
+    made = predict_scene(
+        trained.segmenter,
+        trained.classes,
+        paths,
+        out,
+        low=low,
+        high=high,
+        bands=numbers,
+        tile=trained.window if tile is None else tile,
+        overlap=overlap,
+        batch=batch,
+        confidence=confidence,
+        flips=flips,
+        codes=codes,
+        overwrite=overwrite,
+        tags={"model_sha256": trained.sha256, "architecture": trained.architecture},
+    )
+    _print_prediction({**made.to_json(), "model_sha256": trained.sha256}, as_json)
 
 
 @app.command()
@@ -186,22 +284,13 @@ def export(
 ) -> None:
     """Write the data set (real samples and kept synthetic ones) in another layout."""
     from terraloom import families
-    from terraloom.classes import ClassTable
-    from terraloom.files import check_writable, read_json
+    from terraloom.files import check_writable
     from terraloom.tables import MANIFEST, Table
+    from terraloom.trained import read_class_table
 
     module = families.member("exporters", layout)
     real = Table.open(project / "build" / "samples")
-    stored = read_json(project / "build" / "classes.json")
-    classes = ClassTable.model_validate(
-        {
-            "classes": [
-                {key: value for key, value in land.items() if key != "id"}
-                for land in stored["classes"]
-            ],
-            "ignore_codes": stored["ignore_codes"],
-        }
-    )
+    classes = read_class_table(project / "build" / "classes.json")
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder} is not empty; choose a new folder.")
     check_writable(folder)
@@ -286,6 +375,22 @@ def _pipeline(config: Path, out: Path | None) -> Any:  # noqa: ANN401 - imported
     return Pipeline(settings, out if out is not None else default)
 
 
+def _run_stage(pipeline: Any, name: str, as_json: bool) -> None:  # noqa: ANN401
+    pipeline.run(only=name)
+    record = pipeline.context.project.stage(name).record() or {}
+    if as_json:
+        print(json.dumps(record, indent=1))
+    else:
+        output.print(f"{name}: {pipeline.context.path(name)}", soft_wrap=True)
+
+
+def _forget_failed(pipeline: Any) -> None:  # noqa: ANN401
+    from terraloom.progress import console
+
+    count = pipeline.retry_failed()
+    console.print(f"to be tried again: {count} that could not be fetched", soft_wrap=True)
+
+
 def _check_engine(engine: str) -> None:
     if engine != "local":
         from terraloom.errors import InputError
@@ -294,11 +399,14 @@ def _check_engine(engine: str) -> None:
 
 
 def _print_estimate(pipeline: Any, until: str | None, as_json: bool) -> None:  # noqa: ANN401
-    from terraloom.estimates import estimate_run
+    from terraloom.estimates import estimate_build, estimate_run
 
     context = pipeline.context
     lines = estimate_run(pipeline, until)
+    build = estimate_build(pipeline)
+    download = build.download if build is not None else None
     total = sum(line.seconds or 0.0 for line in lines)
+    total += download.seconds if download is not None else 0.0
     if as_json:
         print(
             json.dumps(
@@ -306,6 +414,7 @@ def _print_estimate(pipeline: Any, until: str | None, as_json: bool) -> None:  #
                     "project": str(context.project.folder),
                     "seconds": round(total, 1),
                     "stages": [line.to_json() for line in lines],
+                    "build": None if build is None else build.to_json(),
                 },
                 indent=1,
             )
@@ -317,9 +426,65 @@ def _print_estimate(pipeline: Any, until: str | None, as_json: bool) -> None:  #
     for line in lines:
         table.add_row(line.stage, line.state, f"{line.rows:,}", line.work, _duration(line.seconds))
     output.print(table)
+    if build is not None:
+        _print_build(build)
     output.print(
         f"about {_duration(total)} left on two CPU cores; rows are upper bounds until built"
     )
+
+
+def _print_build(build: "BuildEstimate") -> None:
+    """What building would bring and write."""
+    plan = build.download
+    if plan is not None:
+        guess = "about " if plan.estimated else ""
+        output.print(
+            f"download: {plan.items - plan.done:,} of {plan.items:,} files left, "
+            f"{guess}{_size(plan.download_bytes)}, about {_duration(plan.seconds)} at 40 Mbit/s; "
+            f"about {_size(plan.disk_bytes)} on disk",
+            soft_wrap=True,
+        )
+        if plan.estimated:
+            output.print(
+                "  these sizes are only estimates from the area: the server did not answer for "
+                "every file",
+                soft_wrap=True,
+            )
+    output.print(
+        f"patches: at most {build.candidates:,} of {build.patch_size} px, about "
+        f"{_size(build.patch_bytes)} on disk, twice that while they are cut",
+        soft_wrap=True,
+    )
+
+
+def _print_prediction(made: dict[str, Any], as_json: bool) -> None:
+    from terraloom.progress import console
+
+    if made["clipped_share"] > 0.5:
+        console.print(
+            f"[yellow]{100 * made['clipped_share']:.0f} % of the scene is drawn all black or all "
+            "white[/]: check --low, --high and --bands",
+            soft_wrap=True,
+        )
+    if as_json:
+        print(json.dumps(made, indent=1))
+        return
+    table = RichTable()
+    table.add_column("class")
+    for name in ("value", "share %", "km²"):
+        table.add_column(name, justify="right")
+    for row in made["classes"]:
+        ground = f"{row['km2']:,.2f}" if "km2" in row else "-"
+        table.add_row(row["name"], str(row["value"]), f"{100 * row['share']:.1f}", ground)
+    output.print(table)
+    sure = made["mean_confidence"]
+    output.print(
+        f"{made['width']} × {made['height']} pixels, {made['unknown_pixels']:,} unknown; "
+        f"mean confidence {'-' if sure is None else f'{100 * sure:.1f} %'}; "
+        f"{_duration(made['seconds'])}, {made['pixels_per_second']:,.0f} pixels/s",
+        soft_wrap=True,
+    )
+    output.print(f"map: {made['out']}", soft_wrap=True)
 
 
 def _print_results(folder: Path, as_json: bool) -> None:
@@ -385,10 +550,9 @@ def _duration(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def _without_none(value: Any) -> Any:  # noqa: ANN401 - JSON values
-    """Settings as stored, without the keys that were left out."""
-    if isinstance(value, dict):
-        return {k: _without_none(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [_without_none(v) for v in value]
-    return value
+def _size(count: int) -> str:
+    """Bytes in decimal units, as disks and lines are sold."""
+    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= step:
+            return f"{count / step:.1f} {unit}"
+    return f"{count} bytes"

@@ -14,6 +14,7 @@
     │   ├── RoleError           rows of another role were handed to something that is fitted
     │   ├── LeakFound           a place, a near-duplicate or too close a patch straddles two roles
     │   ├── WeightsUnavailable  pretrained weights cannot be had
+    │   ├── BadCheckpoint       weights are damaged, of another network, or no numbers
     │   └── NewerFormat         a table was written by a newer version
     └── RunError                the run failed through no fault of the input: exit code 1
         ├── DamagedTable        a shard does not match its manifest
@@ -99,6 +100,13 @@ class RunError(TerraloomError):
 
 class DamagedTable(RunError):
     """A shard is missing, truncated or altered against its manifest."""
+
+
+class BadCheckpoint(InputError, DamagedTable):
+    """Weights on disk are damaged, belong to another network, or hold no numbers.
+
+    A damaged file like any other, but one that users copy, exchange and hand over: their input.
+    """
 
 
 class DivergedTraining(RunError):

@@ -68,18 +68,28 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON may hold anything
 
 
 def append_line(path: Path, value: Mapping[str, object]) -> None:
-    """Append one JSON line to a log; flushed to disk before returning."""
+    """Append one JSON line to a log; flushed to disk before returning.
+
+    Raises:
+        OutputError: the folder cannot be created.
+        RunError: the disk is full.
+    """
     make_folder(path.parent)
     line = json.dumps(value, sort_keys=True) + "\n"
-    with open(path, "a+b") as handle:
-        if handle.seek(0, os.SEEK_END):
-            handle.seek(-1, os.SEEK_END)
-            if handle.read(1) != b"\n":
-                # A killed process left half a line; it must not swallow this one.
-                line = "\n" + line
-        handle.write(line.encode())
-        handle.flush()
-        os.fsync(handle.fileno())
+    try:
+        with open(path, "a+b") as handle:
+            if handle.seek(0, os.SEEK_END):
+                handle.seek(-1, os.SEEK_END)
+                if handle.read(1) != b"\n":
+                    # A killed process left half a line; it must not swallow this one.
+                    line = "\n" + line
+            handle.write(line.encode())
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise _full(path, error) from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from terraloom.classes import UNKNOWN, ClassTable
+from terraloom.ensemble import Ensemble
 from terraloom.files import sha256_of_value
 from terraloom.samples import SAMPLE_SCHEMA, decode, decode_view, encode_grey, encode_mask
-from terraloom.segmenting import TrainedSegmenter
 from terraloom.settings import LabelSettings
 from terraloom.tables import Shard, Table, shards_of, write_table
 from terraloom.types import Float32Array, LabelMask, TrustMap
@@ -21,19 +21,22 @@ LABEL_SCHEMA: Final = pa.schema(
         ("id", pa.string()),
         ("agreement", pa.float32()),
         ("confidence", pa.float32()),
+        ("unanimity", pa.float32()),
         ("known_share", pa.float32()),
         ("asked_shares", pa.list_(pa.float32())),
         ("seen_shares", pa.list_(pa.float32())),
     ]
 )
 """agreement: share of asked-for pixels that the labeller sees the same, null where no mask was
-asked for; confidence: mean probability of the labeller's choice; known_share: pixels that are not
-255 in the final mask; asked and seen shares: of the mask asked for and of the labeller's own."""
+asked for; confidence: mean probability of the labeller's choice; unanimity: mean share of
+labellers and views that see the label which they choose together, 1 where there is but one;
+known_share: pixels that are not 255 in the final mask; asked and seen shares: of the mask asked for
+and of the labeller's own."""
 
 
 def label_samples(
     made: Table,
-    labeller: TrainedSegmenter,
+    labeller: Ensemble,
     folder: Path,
     *,
     classes: ClassTable,
@@ -49,11 +52,11 @@ def label_samples(
 
     Args:
         made: samples as the generators made them.
-        labeller: trained on train rows only.
+        labeller: one or several, trained on train rows only.
         folder: of the stage; receives `samples/` (whole rows) and `labels/` (figures).
         classes: class table.
         settings: thresholds.
-        labeller_sha256: checksum of the labeller's weights.
+        labeller_sha256: checksum of the labellers' weights and temperatures.
 
     Returns:
         The tables samples and labels.
@@ -69,12 +72,14 @@ def label_samples(
         masks, trusts, figures = [], [], []
         for start in range(0, len(images), _BATCH):
             part = slice(start, start + _BATCH)
-            probabilities = labeller.probabilities(images[part])
-            for want, chances in zip(asked[part], probabilities, strict=True):
+            probabilities, agreement = labeller.look(images[part])
+            for want, chances, agreed in zip(asked[part], probabilities, agreement, strict=True):
                 mask, trust = final_mask(want, chances, settings)
                 masks.append(mask)
                 trusts.append(trust)
-                figures.append(_figures(want, mask, chances, classes))
+                figures.append(
+                    _figures(want, mask, chances, classes) | {"unanimity": float(agreed.mean())}
+                )
         ids = rows.column("id").to_pylist()
         replaced = {
             "mask": [

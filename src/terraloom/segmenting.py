@@ -1,6 +1,8 @@
 """Face of the segmentation stage: train, load, predict, evaluate."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -8,13 +10,21 @@ from typing import Any, Final
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from terraloom import families
 from terraloom.classes import UNKNOWN
 from terraloom.dataset.rows import Row, TrainRows, ValRows, channel_statistics
-from terraloom.errors import DivergedTraining, RoleError, SettingsError, StageMissing
+from terraloom.errors import (
+    BadCheckpoint,
+    DivergedTraining,
+    NewerFormat,
+    RoleError,
+    SettingsError,
+    StageMissing,
+)
 from terraloom.files import append_line, make_folder, read_json, write_json
 from terraloom.learning.batches import Batch, draw_batch, image_tensor
 from terraloom.learning.checkpoint import load_weights, save_weights
@@ -24,8 +34,9 @@ from terraloom.learning.device import placed
 from terraloom.learning.ema import averaged_copy, update_average
 from terraloom.learning.loader import Loader
 from terraloom.learning.loop import LoopPlan, finish_loop, run_loop
-from terraloom.learning.losses import segmentation_loss
+from terraloom.learning.losses import Part, pixel_weights, segmentation_loss
 from terraloom.learning.schedule import Plateau, rate_factor
+from terraloom.learning.together import run_together
 from terraloom.progress import console
 from terraloom.seeds import derive_seed, generator_at
 from terraloom.segmenters._face import Preset, Segmenter
@@ -35,6 +46,11 @@ from terraloom.types import Channels, Float32Array, ImageU8, Int64Array
 _PREDICT_BATCH: Final = 32
 _CURVE_EVERY: Final = 10
 """Updates between two points of the loss curve."""
+CALIBRATION: Final = "calibration.json"
+"""Beside the weights of a calibrated segmenter."""
+_VERSION: Final = 1
+_IMAGENET: Final[tuple[Channels, Channels]] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation per channel of the images that published encoder weights were trained on."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +84,8 @@ class TrainedSegmenter:
     num_classes: int
     summary: Mapping[str, Any]
     """Validation history, images seen, macro F1 of the kept weights."""
+    temperature: float = 1.0
+    """Divides the logits where probabilities are asked for (`calibration`); changes no label."""
 
     @torch.inference_mode()
     def probabilities(self, images: Sequence[ImageU8]) -> Float32Array:
@@ -76,7 +94,12 @@ class TrainedSegmenter:
         Sides that are no multiple of 32 are padded by reflection and cropped back.
         """
         logits = self._forward(image_tensor(list(images)))
-        return logits.softmax(dim=1).float().cpu().numpy()
+        return (logits.float() / self.temperature).softmax(dim=1).cpu().numpy()
+
+    @torch.inference_mode()
+    def logits(self, images: Sequence[ImageU8]) -> Float32Array:
+        """What the network says, before temperature and softmax; otherwise as `probabilities`."""
+        return self._forward(image_tensor(list(images))).float().cpu().numpy()
 
     @torch.inference_mode()
     def labels(self, images: Sequence[ImageU8]) -> Tensor:
@@ -109,6 +132,7 @@ def train_segmenter(
     seed: int,
     fabric: Fabric,
     description: str,
+    devices: int = 1,
 ) -> TrainedSegmenter:
     """Train from scratch (or from pretrained weights), resuming what `folder` holds.
 
@@ -121,12 +145,16 @@ def train_segmenter(
         recipe: architecture and budget.
         folder: of this training.
         seed: of initial weights, order, crops and augmentation.
-        fabric: device.
+        fabric: device, of the trained segmenter; with one device, of the training too.
         description: what the progress bar says.
+        devices: processes that share each batch, each with its own GPU or share of the CPU. Batch
+            norm and Dice then look at a process's part, so the weights differ a little.
 
     Raises:
         RoleError: `train` or `val` are not what their types say.
-        SettingsError: the crop is too small for the architecture.
+        SettingsError: the crop is too small for the architecture, the batch cannot be shared out,
+            or there are fewer GPUs than devices.
+        WeightsUnavailable: pretrained weights were asked for and cannot be had.
     """
     if not isinstance(train, TrainRows) or not isinstance(val, ValRows):
         raise RoleError("a segmenter is fitted on TrainRows and steered by ValRows only.")
@@ -134,11 +162,37 @@ def train_segmenter(
         finish_loop(folder)  # a kill may have come between the record and this
         return load_segmenter(folder, fabric)
     make_folder(folder)
-    mean, std = channel_statistics(train)
+    size = recipe.training.batch_size
+    if size % devices or (devices > 1 and size < 2 * devices):
+        raise SettingsError(
+            f"training.batch_size = {size} cannot be shared by project.devices = {devices} in "
+            f"equal parts of two images or more; use a multiple of {devices}, such as "
+            f"{max(2, -(-size // devices)) * devices}."
+        )
+    if devices > 1:
+        run_together(_train, devices, train, val, recipe, folder, seed, description)
+    else:
+        _train(fabric, train, val, recipe, folder, seed, description)
+    return load_segmenter(folder, fabric)
+
+
+def _train(
+    fabric: Fabric,
+    train: TrainRows,
+    val: ValRows,
+    recipe: Recipe,
+    folder: Path,
+    seed: int,
+    description: str,
+) -> None:
+    """Train in this process, or as one of several; the first of them alone writes."""
+    first = fabric.global_rank == 0
+    published = recipe.training.normalise == "imagenet"
+    mean, std = _IMAGENET if published else channel_statistics(train)
     network = _build(recipe, mean, std, seed)
     counts = label_counts(train, recipe.num_classes)
     absent = [label for label, count in enumerate(counts) if count == 0]
-    if absent:
+    if absent and first:
         console.print(
             f"[yellow]no training pixel of {'classes' if len(absent) > 1 else 'class'} "
             f"{', '.join(map(str, absent))}[/]: the network cannot learn what it is never shown"
@@ -150,23 +204,29 @@ def train_segmenter(
         )
     budget = recipe.training.budget(len(train))
     size = recipe.training.batch_size
-    maker = _BatchMaker(train, recipe.training, seed)
-    with Loader(maker, size) as loader, Curves(folder) as curves:
+    maker = _BatchMaker(train, recipe.training, seed, fabric.global_rank, fabric.world_size)
+    with ExitStack() as open_until_done:
+        loader = open_until_done.enter_context(Loader(maker, size))
+        curves = open_until_done.enter_context(Curves(folder)) if first else None
         trainee = _SegmenterTrainee(
             network, loader, val, recipe, fabric, folder, curves, class_weights_of(counts, recipe)
         )
         plan = LoopPlan(budget, size, recipe.training.checks, seed, description)
-        seen = run_loop(trainee, plan, folder)
-        append_line(folder / "log.jsonl", {"waiting_share": round(loader.waiting_share, 4)})
+        seen = run_loop(trainee, plan, folder, fabric)
+        waiting = round(loader.waiting_share, 4)
+    if not first:
+        return
+    append_line(folder / "log.jsonl", {"waiting_share": waiting})
     write_json(
         folder / "state.json",
         {
-            "version": 1,
+            "version": _VERSION,
             "recipe": recipe.to_json(),
             "seed": seed,
             "mean": list(mean),
             "std": list(std),
             "rows": {"train": len(train), "val": len(val)},
+            "devices": fabric.world_size,
             "absent_classes": absent,
             "summary": {
                 "images": seen,
@@ -177,31 +237,63 @@ def train_segmenter(
         },
     )
     finish_loop(folder)
-    return load_segmenter(folder, fabric)
 
 
 def load_segmenter(folder: Path, fabric: Fabric) -> TrainedSegmenter:
-    """A finished segmenter from its folder.
+    """A finished segmenter from its folder, with the normalisation that it was trained with.
 
     Raises:
         StageMissing: there is none.
+        BadCheckpoint: record or weights are damaged, do not belong together, or hold no numbers.
+        NewerFormat: a newer version wrote it.
     """
-    if not (folder / "state.json").exists():
+    path = folder / "state.json"
+    if not path.exists():
         raise StageMissing(f"{folder} holds no finished segmenter; run: terraloom segment")
-    state = read_json(folder / "state.json")
-    raw = state["recipe"]
-    recipe = Recipe(
-        raw["architecture"],
-        # Encoder weights are in the checkpoint already; none need to be fetched again.
-        {**raw["options"], "weights": "none"},
-        raw["preset"],
-        raw["num_classes"],
-        TrainingSettings.model_validate(raw["training"]),
-    )
-    network = _build(recipe, tuple(state["mean"]), tuple(state["std"]), 0)
+    try:
+        state = read_json(path)
+        if state["version"] > _VERSION:
+            raise NewerFormat(f"{path} was written by a newer version. Upgrade terraloom.")
+        raw = state["recipe"]
+        recipe = Recipe(
+            raw["architecture"],
+            # Encoder weights are in the checkpoint already; none need to be fetched again.
+            {**raw["options"], "weights": "none"},
+            raw["preset"],
+            raw["num_classes"],
+            TrainingSettings.model_validate(raw["training"]),
+        )
+        mean, std = _three(state["mean"]), _three(state["std"])
+        summary = dict(state["summary"])
+        network = _build(recipe, mean, std, 0)
+    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        told = " ".join(str(error).split())[:160]
+        raise BadCheckpoint(
+            f"{path} does not describe a trained segmenter ({type(error).__name__}: {told}). Copy "
+            "the whole folder of the training again, or delete it and run: terraloom segment"
+        ) from error
     load_weights(folder / "weights.safetensors", {"segmenter": network})
     network = placed(network, fabric).eval()
-    return TrainedSegmenter(network, fabric, recipe.num_classes, state["summary"])
+    return TrainedSegmenter(network, fabric, recipe.num_classes, summary, _temperature(folder))
+
+
+def _temperature(folder: Path) -> float:
+    """Of a calibrated segmenter; 1 where none was fitted."""
+    path = folder / CALIBRATION
+    if not path.exists():
+        return 1.0
+    try:
+        temperature = float(read_json(path)["temperature"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadCheckpoint(f"{path} holds no temperature; run: terraloom segment") from error
+    if not 0 < temperature < math.inf:
+        raise BadCheckpoint(f"{path} holds the temperature {temperature}; run: terraloom segment")
+    return temperature
+
+
+def _three(values: Sequence[float]) -> Channels:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
 
 
 @torch.inference_mode()
@@ -246,17 +338,25 @@ def class_weights_of(counts: Int64Array, recipe: Recipe) -> Tensor | None:
 
 @dataclass(frozen=True)
 class _BatchMaker:
-    """The batch that begins after so many images; the same in any process."""
+    """A process's part of the batch that begins after so many images; depends on nothing else."""
 
     train: TrainRows
     settings: TrainingSettings
     seed: int
+    rank: int = 0
+    processes: int = 1
 
     def __call__(self, images: int) -> Batch:
         settings = self.settings
         random = generator_at(self.seed, "batch", images)
+        each = settings.batch_size // self.processes
         return draw_batch(
-            self.train, settings.batch_size, settings.crop_size, settings.augment, random
+            self.train,
+            settings.batch_size,
+            settings.crop_size,
+            settings.augment,
+            random,
+            slice(self.rank * each, (self.rank + 1) * each),
         )
 
 
@@ -271,7 +371,7 @@ class _SegmenterTrainee:
         recipe: Recipe,
         fabric: Fabric,
         folder: Path,
-        curves: Curves,
+        curves: Curves | None,
         class_weights: Tensor | None,
     ) -> None:
         settings = recipe.training
@@ -346,29 +446,51 @@ class _SegmenterTrainee:
         if settings.ema > 0:
             update_average(self.average, self.network, settings.ema, self.updates)
         figures = {"loss": round(loss, 6), "rate": rate}
-        if self.updates % _CURVE_EVERY == 0:
+        if self.curves is not None and self.updates % _CURVE_EVERY == 0:
             self.curves.note(images + settings.batch_size, figures)
         return figures
 
     def _accumulated(self, batch: Batch) -> float:
-        """Backward passes over the pieces of a batch; their mean loss, weighted by their size."""
-        settings = self.settings
-        size = -(-settings.batch_size // settings.accumulate)
+        """Backward passes over the pieces of this process's part of a batch; the batch's loss."""
+        settings, fabric = self.settings, self.fabric
+        labels, trust = fabric.to_device(batch.labels), fabric.to_device(batch.trust)
+        own, processes = len(labels), fabric.world_size
+        size = -(-own // settings.accumulate)
+        whole = None
+        if size < own or processes > 1:
+            # A mean of means would weigh pixels by how many known ones share their piece.
+            whole = pixel_weights(labels, trust, self.class_weights).sum()
+            whole = self._summed(whole)
         total = 0.0
-        for start in range(0, settings.batch_size, size):
+        for start in range(0, own, size):
             piece = slice(start, start + size)
-            share = len(batch.labels[piece]) / settings.batch_size
-            logits = self.forward(self.fabric.to_device(batch.images[piece]))
-            loss = segmentation_loss(
-                settings.loss,
-                logits.float(),
-                self.fabric.to_device(batch.labels[piece]),
-                self.fabric.to_device(batch.trust[piece]),
-                self.class_weights,
-            )
-            self.fabric.backward(loss * share)
-            total += float(loss.detach()) * share
-        return total
+            part = None
+            if whole is not None:
+                part = Part(whole, len(labels[piece]) / settings.batch_size)
+            # Gradients need to meet once, after the last piece.
+            alone = processes > 1 and start + size < own
+            with fabric.no_backward_sync(self.forward, enabled=alone) if alone else nullcontext():
+                logits = self.forward(fabric.to_device(batch.images[piece]))
+                loss = segmentation_loss(
+                    settings.loss,
+                    logits.float(),
+                    labels[piece],
+                    trust[piece],
+                    self.class_weights,
+                    part,
+                )
+                # The processes' gradients are averaged, and the loss is a sum over them.
+                fabric.backward(loss * processes)
+            total += float(loss.detach())
+        if processes == 1:
+            return total
+        return float(self._summed(torch.tensor(total, device=fabric.device)))
+
+    def _summed(self, value: Tensor) -> Tensor:
+        """Over all processes."""
+        summed = self.fabric.all_reduce(value, reduce_op="sum")
+        assert isinstance(summed, Tensor)
+        return summed
 
     def check(self, images: int) -> bool:
         kept = self.average if self.settings.ema > 0 else self.network
@@ -392,7 +514,8 @@ class _SegmenterTrainee:
         if score > self.best:
             self.best, self.best_images = score, images
             save_weights(self.folder / "weights.safetensors", {"segmenter": kept})
-        self.curves.note(images, {k: v for k, v in entry.items() if k != "images"})
+        if self.curves is not None:
+            self.curves.note(images, {k: v for k, v in entry.items() if k != "images"})
         since = sum(1 for e in self.history if e["images"] > self.best_images)
         self.plateau.step(score)
         patience = self.settings.patience

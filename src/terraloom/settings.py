@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from terraloom import families
 from terraloom.classes import PRESETS, ClassTable, LandClass, preset
@@ -36,10 +36,18 @@ class ProjectSettings(Section):
     """Title of the report."""
     seed: int = Field(default=0, ge=0)
     """Every random draw of the run is derived from it."""
+    devices: int = Field(default=1, ge=1)
+    """GPUs of this machine (without any: processes) that share each batch of a segmenter's
+    training. Batch norm and Dice then look at a part; group norm and cross-entropy are exact."""
     threads: int = Field(default=0, ge=0)
     """CPU threads for training; 0 takes one per core. Another count may change the last digits."""
     workers: int = Field(default=0, ge=0)
     """Processes for cutting; 0 takes one per core. Never changes a result."""
+    cache: Literal["auto", "memory", "mapped", "packed"] = "auto"
+    """How training rows are held: decoded in memory, decoded in a mapped file below cache/, or
+    packed and decoded image by image; auto goes by size (2 GB, cache_gb)."""
+    cache_gb: float = Field(default=50.0, gt=0)
+    """Largest decoded file, in 10⁹ bytes; 400,000 patches of 256 pixels would take 131."""
     wandb: str | None = None
     """Weights & Biases project that training curves are sent to as well (pip install wandb);
     TensorBoard files are written in any case."""
@@ -186,6 +194,9 @@ class TrainingSettings(Section):
     """Let torch compile the network: pays on GPUs, hardly on CPUs."""
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     """Cosine after a short warm-up; plateau lowers the rate where val stops improving."""
+    normalise: Literal["data", "imagenet"] = "data"
+    """What images are standardised by: mean and deviation of the training rows, or those of
+    ImageNet, as published. Kept with the model, so that all that use it do the same."""
     augment: Literal["none", "paper", "strong"] = "paper"
     """paper: flips, quarter turns, brightness and contrast; strong adds scale, colour, noise."""
     checks: int = Field(default=8, ge=1)
@@ -210,13 +221,15 @@ PAPER_TRAINING: Final[Mapping[str, Any]] = {
     "loss": "dice",
     "warm_up": 0.0,
     "schedule": "plateau",
+    "normalise": "imagenet",
     "augment": "paper",
     "checks": 20,
     "patience": 5,
     "ema": 0.0,
 }
 """The published recipe: 20 epochs of batch 24, AdamW 1e-3, clipped at 1, Dice, plateau (patience 3,
-factor 0.1) on macro F1, early stop after 5, flips, quarter turns, brightness and contrast."""
+factor 0.1) on macro F1, early stop after 5, ImageNet normalisation, flips, quarter turns,
+brightness and contrast."""
 
 
 def _with_preset(raw: Any) -> Any:  # noqa: ANN401 - whatever the file holds
@@ -244,8 +257,20 @@ class SegmentSettings(Section):
     weights and the published recipe of training, where its keys are not given."""
     training: TrainingSettings = TrainingSettings()
     """Budget and recipe."""
+    members: int = Field(default=1, ge=1, le=16)
+    """Labellers of other seeds that label together; each costs a training."""
+    noise_folds: int = Field(default=0, ge=0, le=20)
+    """Folds of train places on which the labeller's label noise is estimated, each with a training
+    of its own; 0 leaves the estimate out."""
 
     _published = model_validator(mode="before")(_with_preset)
+
+    @field_validator("noise_folds")
+    @classmethod
+    def _two_or_none(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one fold leaves nothing to train on; use 0 or at least 2")
+        return value
 
 
 class GenerateSettings(Section):
@@ -271,6 +296,8 @@ class LabelSettings(Section):
     disagree_confidence: float = Field(default=0.8, ge=0, le=1)
     """Conditional samples: where the labeller contradicts the asked-for mask with at least this
     confidence, the pixel becomes unknown."""
+    flips: bool = False
+    """Each labeller looks at four mirror images; four times the time."""
 
 
 class CaptionSettings(Section):
@@ -395,6 +422,22 @@ class Settings(Section):
                     f"{where} = {size} is larger than cut.patch_size = {self.cut.patch_size}; "
                     "use a smaller crop or larger patches"
                 )
+        devices = self.project.devices
+        for where, batch in (
+            ("segment.training.batch_size", self.segment.training.batch_size),
+            ("benchmark.training.batch_size", self.benchmark.training.batch_size),
+        ):
+            if batch % devices or (devices > 1 and batch < 2 * devices):
+                raise ValueError(
+                    f"{where} = {batch} cannot be shared by project.devices = {devices} in equal "
+                    f"parts of two images or more; use a multiple of {devices}"
+                )
+        if devices > 1 and self.project.wandb is not None:
+            raise ValueError(
+                "project.wandb sends the curves of one process and project.devices = "
+                f"{devices} trains in others; leave one of them out (TensorBoard files are "
+                "written in any case)"
+            )
         if self.generate.size > self.cut.patch_size:
             raise ValueError(
                 f"generate.size = {self.generate.size} is larger than cut.patch_size = "

@@ -19,6 +19,7 @@ from terraloom.tables import Table
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from terraloom.dataset.cache import RowCache
     from terraloom.sources._face import Source
 
 SETTINGS_COPY: Final = "settings.json"
@@ -40,6 +41,14 @@ class Context:
         from terraloom.learning.device import make_fabric
 
         return make_fabric(self.settings.project.threads)
+
+    @property
+    def cache(self) -> "RowCache":
+        """How rows for learning are held."""
+        from terraloom.dataset.cache import RowCache
+
+        project = self.settings.project
+        return RowCache(self.project.folder / "cache", project.cache, project.cache_gb)
 
     @cached_property
     def source(self) -> "Source":
@@ -147,28 +156,84 @@ def _build(context: Context, folder: StageFolder) -> dict[str, str]:
 
 
 def _segment(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.calibration import calibrate, told
     from terraloom.dataset.rows import train_rows, val_rows
-    from terraloom.segmenting import Recipe, train_segmenter
+    from terraloom.floors import FLOORS, measure_floors, unbeaten
+    from terraloom.label_noise import estimate_label_noise
+    from terraloom.segmenting import CALIBRATION, Recipe, train_segmenter
 
     settings = context.settings
     real = context.table("build", "samples")
-    trained = train_segmenter(
-        train_rows(real),
-        val_rows(real),
-        Recipe(
-            settings.segment.architecture,
-            settings.options("segmenters", settings.segment.architecture),
-            settings.segment.preset,
-            len(context.classes),
-            settings.segment.training,
-        ),
-        folder.path / "labeller",
-        seed=derive_seed(context.seed, "labeller"),
-        fabric=context.fabric,
-        description="training the labeller",
+    train, val = train_rows(real, cache=context.cache), val_rows(real, cache=context.cache)
+    floors = measure_floors(
+        train,
+        ([row] for row in val.rows),
+        context.classes.names,
+        folder.path / FLOORS,
+        role="val",
+        seed=derive_seed(context.seed, "floors"),
     )
-    console.print(f"  best macro F1 on val: {100 * trained.summary['best_val_f1']:.1f} %")
-    return {"labeller": sha256_of(folder.path / "labeller" / "weights.safetensors")}
+    recipe = Recipe(
+        settings.segment.architecture,
+        settings.options("segmenters", settings.segment.architecture),
+        settings.segment.preset,
+        len(context.classes),
+        settings.segment.training,
+    )
+    outputs = {}
+    trained, *_ = members = [
+        train_segmenter(
+            train,
+            val,
+            recipe,
+            folder.path / name,
+            seed=derive_seed(context.seed, name),
+            fabric=context.fabric,
+            description=f"training the {name}",
+            devices=settings.project.devices,
+        )
+        for name in labeller_names(settings)
+    ]
+    for name, member in zip(labeller_names(settings), members, strict=True):
+        found = calibrate(member, val, folder.path / name, derive_seed(context.seed, "calibration"))
+        console.print(f"  {name}: {told(found)}", soft_wrap=True)
+        outputs[name] = sha256_of(folder.path / name / "weights.safetensors")
+        outputs[f"{name}/calibration"] = sha256_of(folder.path / name / CALIBRATION)
+    if settings.segment.noise_folds:
+        noise = estimate_label_noise(
+            real,
+            val,
+            recipe,
+            folder.path / "noise",
+            folds=settings.segment.noise_folds,
+            seed=context.seed,
+            fabric=context.fabric,
+            devices=settings.project.devices,
+            cache=context.cache,
+        )
+        wrong = noise["wrong_of_all"]
+        console.print(
+            f"  label noise on train places held back: {100 * wrong['mean']:.1f} % of pixels "
+            f"[{100 * wrong['low']:.1f}, {100 * wrong['high']:.1f}], {noise['places']} places",
+            soft_wrap=True,
+            markup=False,
+        )
+    best = float(trained.summary["best_val_f1"])
+    beaten = ", ".join(f"{name} {100 * e['f1']:.1f} %" for name, e in floors["floors"].items())
+    console.print(f"  best macro F1 on val: {100 * best:.1f} %; floors: {beaten}")
+    for name in unbeaten(floors, best):
+        console.print(
+            f"[yellow]  the labeller does not beat the floor {name}[/]: train it for longer, or "
+            "look at the labels",
+            soft_wrap=True,
+        )
+    # The floors are no output: nothing but the page reads them, and they follow from the rows.
+    return outputs
+
+
+def labeller_names(settings: Settings) -> list[str]:
+    """Folders of the labellers in the stage segment, the first of which measures too."""
+    return ["labeller", *(f"labeller-{i}" for i in range(2, settings.segment.members + 1))]
 
 
 def _generate(context: Context, folder: StageFolder) -> dict[str, str]:
@@ -178,7 +243,7 @@ def _generate(context: Context, folder: StageFolder) -> dict[str, str]:
 
     settings = context.settings
     real = context.table("build", "samples")
-    train, val = train_rows(real), val_rows(real)
+    train, val = train_rows(real, cache=context.cache), val_rows(real, cache=context.cache)
     labeller = load_segmenter(context.path("segment", "labeller"), context.fabric)
     trained = {
         name: train_generator(
@@ -207,17 +272,21 @@ def _generate(context: Context, folder: StageFolder) -> dict[str, str]:
 
 
 def _label(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.ensemble import Ensemble
     from terraloom.labelling import label_samples
-    from terraloom.segmenting import load_segmenter
+    from terraloom.segmenting import CALIBRATION, load_segmenter
 
-    labeller = context.path("segment", "labeller")
+    settings = context.settings
+    paths = [context.path("segment", name) for name in labeller_names(settings)]
+    members = tuple(load_segmenter(path, context.fabric) for path in paths)
+    files = [path / name for path in paths for name in ("weights.safetensors", CALIBRATION)]
     samples, labels = label_samples(
         context.table("generate", "samples"),
-        load_segmenter(labeller, context.fabric),
+        Ensemble(members, settings.label.flips),
         folder.path,
         classes=context.classes,
-        settings=context.settings.label,
-        labeller_sha256=sha256_of(labeller / "weights.safetensors"),
+        settings=settings.label,
+        labeller_sha256=sha256_of_value([sha256_of(path) for path in files if path.exists()]),
     )
     return {"samples": samples.sha256, "labels": labels.sha256}
 
@@ -291,15 +360,19 @@ def _curate(context: Context, folder: StageFolder) -> dict[str, str]:
 def _benchmark(context: Context, folder: StageFolder) -> dict[str, str]:
     from terraloom.benchmarking import Inputs, run_benchmark
     from terraloom.controls import FOLDER_NAME
+    from terraloom.floors import FLOORS, floors_on_test
     from terraloom.ledger import LEDGER_NAME
 
     settings = context.settings
     verdicts = context.table("curate", "verdicts").read(["id", "keep"]).to_pylist()
-    run_benchmark(
+    real = context.table("build", "samples")
+    ledger = context.project.folder / LEDGER_NAME
+    results = run_benchmark(
         Inputs(
-            context.table("build", "samples"),
+            real,
             context.table("label", "samples"),
             frozenset(row["id"] for row in verdicts if row["keep"]),
+            context.cache,
         ),
         folder.path,
         classes=context.classes,
@@ -307,12 +380,25 @@ def _benchmark(context: Context, folder: StageFolder) -> dict[str, str]:
         options={
             name: settings.options("segmenters", name) for name in settings.benchmark.architectures
         },
-        ledger=context.project.folder / LEDGER_NAME,
+        ledger=ledger,
         controls=context.project.folder / FOLDER_NAME,
         seed=derive_seed(context.seed, "benchmark"),
         fabric=context.fabric,
+        devices=settings.project.devices,
     )
-    return {"results": sha256_of(folder.path / "results.json")}
+    floors_on_test(
+        real,
+        context.classes.names,
+        folder.path / FLOORS,
+        ledger=ledger,
+        recipe_sha256=results["recipe_sha256"],
+        seed=derive_seed(context.seed, "floors"),
+        cache=context.cache,
+    )
+    return {
+        "results": sha256_of(folder.path / "results.json"),
+        "floors": sha256_of(folder.path / FLOORS),
+    }
 
 
 def _report(context: Context, folder: StageFolder) -> dict[str, str]:

@@ -121,3 +121,12 @@ def test_an_image_tensor_keeps_values_and_order():
     tensor = image_tensor(images)
     assert tensor.shape == (2, 3, 2, 3)
     assert float(tensor[1, 2, 0, 1] * 255) == pytest.approx(images[1][0, 1, 2])
+
+
+@pytest.mark.parametrize("augment", AUGMENTS)
+def test_part_of_a_batch_is_that_part_of_it(augment):
+    whole = drawn(augment)
+    part = draw_batch(ROWS, 16, 32, augment, generator_at(7, "step", 0), slice(4, 8))
+    assert part.ids == whole.ids[4:8]
+    for name in ("images", "labels", "trust"):
+        torch.testing.assert_close(getattr(part, name), getattr(whole, name)[4:8], rtol=0, atol=0)

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from terraloom.learning.losses import (
+    Part,
     dice_loss,
     focal_loss,
+    pixel_weights,
     segmentation_loss,
     weighted_cross_entropy,
 )
@@ -136,3 +138,35 @@ def test_class_weights_weigh_pixels_by_their_true_class(loss):
     found = segmentation_loss(loss, logits, labels, trust, weights)
     expected = segmentation_loss(loss, logits, labels, trust * weights[labels])
     assert float(found) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["ce", "focal"])
+def test_parts_add_up_to_the_whole_batch_however_few_pixels_one_knows(loss):
+    logits, labels, trust = drawn()
+    logits.requires_grad_()
+    labels[0, :, 1:] = 255
+    weights = torch.tensor([0.5, 1.0, 3.0])
+    whole = segmentation_loss(loss, logits, labels, trust, weights)
+    (gradient,) = torch.autograd.grad(whole, logits)
+    total = pixel_weights(labels, trust, weights).sum()
+    parts = sum(
+        segmentation_loss(loss, logits[i], labels[i], trust[i], weights, Part(total, 0.5))
+        for i in (slice(0, 1), slice(1, 2))
+    )
+    (of_parts,) = torch.autograd.grad(parts, logits)
+    assert float(parts) == pytest.approx(float(whole), rel=1e-6)
+    torch.testing.assert_close(of_parts, gradient, rtol=1e-5, atol=1e-8)
+    # The mean of the parts' means, which is what averaging alone would give, is another number.
+    means = [
+        float(segmentation_loss(loss, logits[i], labels[i], trust[i], weights))
+        for i in (slice(0, 1), slice(1, 2))
+    ]
+    assert abs(sum(means) / 2 - float(whole)) > 1e-3
+
+
+def test_dice_of_parts_is_weighted_by_their_images():
+    logits, labels, trust = drawn()
+    part = Part(torch.tensor(1.0), 0.25)
+    assert float(segmentation_loss("dice", logits, labels, trust, None, part)) == pytest.approx(
+        0.25 * float(dice_loss(logits, labels, trust))
+    )

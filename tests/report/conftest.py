@@ -10,17 +10,21 @@ import pytest
 from PIL import Image
 
 from terraloom.benchmarking import judge
+from terraloom.calibration import fit_temperature, reliability
 from terraloom.captioners.template import Settings as TemplateSettings
 from terraloom.captioners.template import TemplateCaptioner
 from terraloom.captioning import caption_samples
 from terraloom.classes import ClassTable, LandClass, preset
 from terraloom.curation import curate_samples
 from terraloom.dataset.build import classes_to_json
-from terraloom.dataset.leaks import LeakReport
-from terraloom.files import append_line, sha256_of_value, write_json
+from terraloom.dataset.leaks import KINDS, Finding, LeakReport
+from terraloom.dataset.rows import stream_rows, train_rows
+from terraloom.files import append_line, sha256_of_value, write_bytes, write_json
+from terraloom.floors import measure_floors
+from terraloom.label_noise import noise_figures as label_noise_figures
 from terraloom.labelling import LABEL_SCHEMA
 from terraloom.landscape import grow_landscape
-from terraloom.samples import Sample, SourceFile, samples_to_table
+from terraloom.samples import Sample, SourceFile, encode_image, samples_to_table
 from terraloom.scorers import agreement, composition, dominant, redundancy
 from terraloom.scoring import score_samples
 from terraloom.settings import BenchmarkSettings, CurateRule, CurateSettings
@@ -77,10 +81,13 @@ def build_samples(project: Path, classes: ClassTable, mark: str = "") -> Table:
     funnel = {"kept": 14, "too much water": 5, f"blank image{mark}": 1}
     write_json(project / "build" / "filters.json", {"candidates": 20, "funnel": funnel})
     pairs = ("train-val", "train-test", "val-test")
+    gone = Finding("shared ground", (3, 9), ("a<b>", "c"), ("train", "test"), 0.91, 0.4)
     leaks = LeakReport(
-        0, {pair: 2345.6 for pair in pairs}, {pair: 0.731 for pair in pairs},
-        {"train": 9, "val": 3, "test": 2},
+        {"train": 9, "val": 3, "test": 2}, {pair: 2345.6 for pair in pairs},
+        {pair: 0.731 for pair in pairs}, 1, {kind: 0 for kind in KINDS}, (), (gone,), {},
+        (("mill", f"ford{mark}"),),
     )  # fmt: skip
+    write_bytes(project / "build" / "split-map.png", encode_image(_patch(0, classes)[0]))
     write_json(project / "build" / "leaks.json", leaks.to_json())
     write_json(project / "build" / "classes.json", classes_to_json(classes))
     return table
@@ -148,10 +155,34 @@ def make_synthetic(project: Path, classes: ClassTable, mark: str = "") -> tuple[
             "recipe": {"architecture": "unet", "preset": "small", "training": {}},
             "summary": {
                 "images": 4000, "best_val_f1": 0.612, "best_images": 3000,
-                "history": [{"images": 4000, "val_f1": 0.612, "val_accuracy": 0.7}],
+                "history": [
+                    {"images": n, "val_f1": f, "val_accuracy": 0.7}
+                    for n, f in ((1000, 0.4), (2000, 0.55), (3000, 0.612), (4000, 0.6))
+                ],
             },
         },
     )  # fmt: skip
+    logits = 3 * np.eye(len(classes))[random.integers(0, len(classes), 4000)]
+    logits += random.normal(0, 1.2, logits.shape)
+    truth = np.where(
+        random.random(4000) < 0.7, logits.argmax(1), random.integers(0, len(classes), 4000)
+    )
+    warm = fit_temperature(logits.astype(np.float32), truth)
+    write_json(
+        project / "segment" / "labeller" / "calibration.json",
+        {
+            "temperature": warm, "pixels": 4000, "rows": 3, "places": 2,
+            "after_is_held_out": True, "before": reliability(logits, truth, np.ones(4000)),
+            "after": reliability(logits, truth, np.full(4000, warm)),
+        },
+    )  # fmt: skip
+    matrices = random.integers(0, 40, (6, len(classes), len(classes)))
+    matrices += 300 * np.eye(len(classes), dtype=np.int64)
+    matrices[:, :, -1] = 0
+    write_json(
+        project / "segment" / "noise" / "label-noise.json",
+        {"folds": 3, "places": 6, **label_noise_figures(matrices, 0)},
+    )
     return samples, labels
 
 
@@ -282,6 +313,10 @@ def make_project(project: Path, classes: ClassTable, mark: str = "") -> Path:
     scores = Table.open(project / "score" / "scores" / "synthetic")
     curate_samples(synthetic, scores, project / "curate", settings)
     write_benchmark(project, classes)
+    measure_floors(
+        train_rows(real), stream_rows(real, "test"), classes.names,
+        project / "benchmark" / "floors.json", role="test", seed=1, pixels=500,
+    )  # fmt: skip
     for stage in ("build", "label", "curate"):
         write_json(
             project / stage / "stage.json",

@@ -23,8 +23,8 @@ PROVENANCE = {
     "seed": 7,
 }
 SECTIONS = (
-    "verdict", "data", "pipeline", "synthetic", "composition", "embedding", "captions",
-    "published", "provenance",
+    "verdict", "data", "pipeline", "floors", "labeller", "synthetic", "composition", "embedding",
+    "captions", "published", "provenance",
 )  # fmt: skip
 
 

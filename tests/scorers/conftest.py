@@ -6,6 +6,7 @@ import pytest
 
 from terraloom.captioners import template
 from terraloom.captioning import caption_samples
+from terraloom.ensemble import Ensemble
 from terraloom.labelling import label_samples
 from terraloom.learning.device import make_fabric
 from terraloom.scorers._face import Corpus, Part
@@ -22,7 +23,7 @@ def corpus(tmp_path_factory):
     ids = real.read(["id"])["id"].to_pylist()[:12]
     made = write_synthetic(folder / "made", ids)
     samples, labels = label_samples(
-        made, labeller, folder / "label", classes=classes, settings=LabelSettings(),
+        made, Ensemble((labeller,)), folder / "label", classes=classes, settings=LabelSettings(),
         labeller_sha256="0" * 64,
     )  # fmt: skip
     writer = template.build(template.Settings(captions_per_image=3), classes, 0)

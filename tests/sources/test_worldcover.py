@@ -15,7 +15,7 @@ from tests.sources.tile_server import Mood, TileServer, serving
 from tests.sources.worldcover_mirror import STEP, Mirror, Place
 
 from terraloom.classes import preset
-from terraloom.errors import InputError, RunError, SettingsError
+from terraloom.errors import InputError, NothingLeft, RunError, SettingsError
 from terraloom.estimates import estimate_build
 from terraloom.files import sha256_of
 from terraloom.pipeline import Pipeline
@@ -418,21 +418,26 @@ def test_a_mirror_that_holds_a_part_says_so(
     assert "3 files of the mirror hold only a part" in capsys.readouterr().err
 
 
-def test_nothing_at_all_ends_the_run_with_code_1(
-    two: tuple[Place, Place], base: str, tmp_path: Path
+def test_nothing_at_all_is_the_areas_fault_or_the_servers(
+    server: TileServer, two: tuple[Place, Place], base: str, tmp_path: Path
 ) -> None:
     sea = source(base, box=(-150.2, 0.1, -150.1, 0.2))
-    with pytest.raises(RunError, match=r"none of the 3 tiles.*HTTP 404.*Check the area") as told:
+    with pytest.raises(NothingLeft, match=r"none of the 3 tiles.*HTTP 404.*Check the area") as told:
         sea.acquire(tmp_path)
-    assert told.value.exit_code == 1
+    assert told.value.exit_code == 2
     dead = source("http://127.0.0.1:9", tiles=TILES)
-    with pytest.raises(RunError, match="refused"):
+    with pytest.raises(RunError, match="refused") as failed:
         dead.acquire(tmp_path / "dead")
+    assert failed.value.exit_code == 1
+    # One that may come back is reason enough to run the same command again.
+    server.misbehave(two[0].name("Map"), Mood("status", status=503))
+    with pytest.raises(RunError, match="HTTP 503"):
+        source(base, tiles=(*TILES[:1], "N00W151")).acquire(tmp_path / "busy")
 
 
 def test_polygons_outside_all_tiles_are_named(base: str, tmp_path: Path) -> None:
     path = write(tmp_path / "sea.geojson", [shapely.box(-150.2, 0.1, -150.1, 0.2)])
-    with pytest.raises(RunError, match=r"none of the 3 tiles.*N00W151"):
+    with pytest.raises(NothingLeft, match=r"none of the 3 tiles.*N00W151"):
         source(base, polygons=path).acquire(tmp_path / "got")
     empty = geojson(tmp_path / "empty.geojson")
     with pytest.raises(InputError, match="the area would be empty"):
@@ -476,7 +481,7 @@ def test_a_secret_in_an_address_is_shown_nowhere(
         server.misbehave(two[0].name("InputQuality"), Mood("cut", body_only=True))
         made.acquire(tmp_path)
         assert len(made.scenes(tmp_path)) == 1
-        with pytest.raises(RunError) as told:
+        with pytest.raises(NothingLeft) as told:
             source(f"{base}?token=WR0NG", tiles=TILES).acquire(tmp_path / "wrong")
     finally:
         server.ask_for("")

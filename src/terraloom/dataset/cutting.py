@@ -176,7 +176,8 @@ class Cutter:
         shares = self.classes.shares(pixels.labels)
         candidate |= {
             "reason": reason_to_drop(
-                image,
+                # Snow that is drawn white all over still differs in the source's own numbers.
+                pixels.image if self.settings.depth == 16 else image,
                 pixels.labels,
                 self.classes,
                 self.settings,

@@ -34,7 +34,12 @@ class Batch:
 
 
 def draw_batch(
-    rows: TrainRows, batch_size: int, crop_size: int, augment: Augment, random: np.random.Generator
+    rows: TrainRows,
+    batch_size: int,
+    crop_size: int,
+    augment: Augment,
+    random: np.random.Generator,
+    part: slice = slice(None),
 ) -> Batch:
     """Random crops of random rows, turned and flipped, then changed in brightness.
 
@@ -46,8 +51,9 @@ def draw_batch(
             and contrast by up to 20 % in 3 of 10 images; "strong" changes brightness, contrast,
             colour and scale (0.7 … 1.4) of every image and adds noise.
         random: the step's stream.
+        part: of the batch that is made; its images are those that the whole batch holds there.
     """
-    seeds = random.integers(1 << 63, size=batch_size)
+    seeds = random.integers(1 << 63, size=batch_size)[part]
     return batch_of(rows, [int(seed) for seed in seeds], crop_size, augment)
 
 

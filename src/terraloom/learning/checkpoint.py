@@ -15,11 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from terraloom.errors import DamagedTable
+from terraloom.errors import BadCheckpoint
 from terraloom.files import make_folder, read_json, remove_folder, remove_leftovers, write_json
 
 _LATEST: Final = "latest.json"
 CHECKPOINT_VERSION: Final = 1
+_WAY_OUT: Final = (
+    "Copy the whole folder of the training again, or delete it and run the stage again."
+)
 
 
 def save_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
@@ -33,20 +36,27 @@ def save_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
 
 
 def load_weights(path: Path, modules: Mapping[str, nn.Module]) -> None:
-    """Read the state of several networks back; every tensor must fit.
+    """Read the state of several networks back; every tensor must fit and be finite.
 
     Raises:
-        DamagedTable: the file is damaged, or a tensor is missing, left over or of another shape;
-            names it.
+        BadCheckpoint: the file is damaged, a tensor is missing, left over or of another shape, or
+            holds a number that is not finite; one line that names file, tensor and way out.
     """
     tensors = _load_tensors(path)
     for name, module in modules.items():
         prefix = f"{name}/"
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        try:
-            module.load_state_dict(state)
-        except RuntimeError as error:
-            raise DamagedTable(f"{path} does not fit {name}: {error}") from error
+        wrong = _misfits(state, module.state_dict())
+        if wrong:
+            raise BadCheckpoint(f"{path} does not fit {name}: {'; '.join(wrong)}. {_WAY_OUT}")
+        for key, tensor in state.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                bad = int((~torch.isfinite(tensor)).sum())
+                raise BadCheckpoint(
+                    f"{path} holds weights that are no numbers: {bad} of {tensor.numel()} in {key} "
+                    f"of {name}. {_WAY_OUT}"
+                )
+        module.load_state_dict(state)
 
 
 def save_checkpoint(
@@ -133,12 +143,40 @@ def discard_checkpoints(folder: Path) -> None:
     remove_leftovers(folder)
 
 
+def _misfits(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """How tensors differ from those of a network, one piece of text per kind of difference."""
+    told = []
+    shapes = [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
+    if shapes:
+        key = shapes[-1]  # the last layer tells the classes, where they alone differ
+        told.append(
+            f"size mismatch in {_counted(shapes)} ({key} is {tuple(found[key].shape)} in the file, "
+            f"{tuple(wanted[key].shape)} in the network: another number of classes, or another "
+            "width)"
+        )
+    for verb, keys in (
+        ("missing", [key for key in wanted if key not in found]),
+        ("left over", [key for key in found if key not in wanted]),
+    ):
+        if keys:
+            told.append(f"{_counted(keys)} {verb}, such as {keys[0]}")
+    if len(told) > 1 and not shapes:
+        told.append("it is of another architecture or encoder")
+    return told
+
+
+def _counted(keys: list[str]) -> str:
+    return f"{len(keys)} tensor{'' if len(keys) == 1 else 's'}"
+
+
 def _load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
+    except FileNotFoundError as error:
+        raise BadCheckpoint(f"{path} is missing. {_WAY_OUT}") from error
     except SafetensorError as error:
-        raise DamagedTable(
-            f"{path} is damaged: {error}. Delete its folder and run the stage again."
+        raise BadCheckpoint(
+            f"{path} is damaged or cut short ({path.stat().st_size:,} bytes; {error}). {_WAY_OUT}"
         ) from error
 
 

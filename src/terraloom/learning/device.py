@@ -1,12 +1,13 @@
 """The device that training and sampling run on, through Lightning Fabric."""
 
 import os
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from terraloom.errors import SettingsError
 from terraloom.learning._torchvision_repair import repair_torchvision
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -23,10 +24,25 @@ def make_fabric(threads: int = 0) -> Fabric:
     """
     repair_torchvision()
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    if torch.cuda.is_available():
-        precision = "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-        return Fabric(accelerator="cuda", devices=1, precision=precision)  # type: ignore[arg-type]
-    return Fabric(accelerator="cpu", devices=1, precision="32-true")
+    return fabric_of(1)
+
+
+def fabric_of(devices: int, strategy: Any = "auto") -> Fabric:  # noqa: ANN401 - name or object
+    """A Fabric of so many GPUs, or of so many processes where there is no GPU.
+
+    Raises:
+        SettingsError: there are fewer GPUs.
+    """
+    if not torch.cuda.is_available():
+        return Fabric(accelerator="cpu", devices=devices, strategy=strategy, precision="32-true")
+    there = torch.cuda.device_count()
+    if devices > there:
+        raise SettingsError(
+            f"project.devices = {devices}, but this machine has {there} GPU(s). "
+            f"Set project.devices = {there}."
+        )
+    precision = "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return Fabric(accelerator="cuda", devices=devices, strategy=strategy, precision=precision)  # type: ignore[arg-type]
 
 
 def placed(network: Network, fabric: Fabric) -> Network:

@@ -4,17 +4,31 @@ A zlib stream ends with the Adler-32 of what it holds. Where libtiff inflates wi
 once a block is full, before that end: a flipped bit gives other pixels, and no error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
-import rasterio
 from isal import isal_zlib
 
 from terraloom.errors import UnreadableFile
 
 _COMPRESSION: Final = "deflate"
 _Box = tuple[tuple[int, int], tuple[int, int]]
+
+
+class _OpenFile(Protocol):
+    """What is asked of a rasterio dataset."""
+
+    @property
+    def driver(self) -> str: ...
+
+    @property
+    def profile(self) -> Mapping[str, Any]: ...
+
+    @property
+    def block_shapes(self) -> Sequence[tuple[int, int]]: ...
+
+    def get_tag_item(self, ns: str, dm: str, bidx: int) -> str | None: ...
 
 
 class BlockChecks:
@@ -25,7 +39,7 @@ class BlockChecks:
         path: of the file.
     """
 
-    def __init__(self, file: rasterio.DatasetReader, path: Path) -> None:
+    def __init__(self, file: _OpenFile, path: Path) -> None:
         self._file = file
         self._path = path
         profile = file.profile
@@ -64,7 +78,7 @@ class BlockChecks:
             with open(self._path, "rb") as handle:
                 handle.seek(start)
                 isal_zlib.decompress(handle.read(size))
-        except (isal_zlib.error, OSError, OverflowError) as error:
+        except (isal_zlib.error, OSError, OverflowError) as error:  # type: ignore[misc]  # stubs
             height, width = self._file.block_shapes[0]
             raise UnreadableFile(
                 f"{self._path.name} cannot be read: its block at row {row * height}, column "

@@ -31,6 +31,7 @@ from terraloom.raster.grid import Grid, Window, is_geographic
 from terraloom.raster.warp import full_turns, nearest_axes, nearest_pixels
 
 _MAX_HANDLES: Final = 24
+_SIDECARS: Final = (".aux.xml", ".ovr", ".msk")
 _Handle = tuple[tuple[int, int, int], rasterio.DatasetReader, BlockChecks]
 """Version of the file (time, size, inode), its open handle, and what checks its blocks."""
 _local: Final = threading.local()
@@ -150,9 +151,9 @@ def _merge(
     if both.any():
         differ = both & (part != piece).any(axis=0)
         if differ.any():
-            others = ", ".join(other.name for other in paths if other != path)
+            others = ", ".join(_told(other, paths) for other in paths if other != path)
             raise TilesDisagree(
-                f"{path.name} and {others} cover the same ground with different values "
+                f"{_told(path, paths)} and {others} cover the same ground with different values "
                 f"({int(differ.sum())} pixels). Keep the newer one only."
             )
     take = (inside & ~was_covered) | (known & ~was_settled)
@@ -162,6 +163,12 @@ def _merge(
         part[:, take] = piece[:, take]
     was_covered |= inside
     was_settled |= known
+
+
+def _told(path: Path, paths: Sequence[Path]) -> str:
+    """A file's name; with its folder's where another file bears the same."""
+    alike = sum(other.name == path.name for other in paths)
+    return path.name if alike < 2 else f"{path.parent.name}/{path.name}"
 
 
 def _pieces(
@@ -260,16 +267,36 @@ def read_window(path: Path, window: Window, bands: Sequence[int]) -> NDArray[np.
         return _stored(file, bands, (rows, columns))
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files that a raster is read from: itself, its sidecars, the sources of a virtual one."""
+    with _reading(path) as file:
+        return [Path(name) for name in file.files]
+
+
+def band_types(path: Path) -> tuple[str, ...]:
+    """The type of each band; those of a virtual raster may differ."""
+    with _reading(path) as file:
+        return tuple(file.dtypes)
+
+
+@contextmanager
+def block_cache(size: int) -> Iterator[None]:
+    """Let GDAL hold at most `size` bytes of decoded blocks; afterwards as much as before."""
+    with rasterio.Env(GDAL_CACHEMAX=size):
+        yield
+
+
 def read_known(
     path: Path, window: Window, bands: Sequence[int]
-) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.generic], NDArray[np.bool_], NDArray[np.bool_]]:
     """Stored pixels of one window that lies within the file, and which of them are data.
 
-    A mask or alpha band of the file decides where there is one, else the no-data value that it
-    declares, else 0 means no data; what is not a number never is data.
-
     Returns:
-        Both "band height width".
+        Pixels, "band height width".
+        Which of them differ from the no-data value that the file declares (else from 0), "band
+        height width"; all of them where a mask or alpha band of the file decides.
+        Which pixels cannot be data whatever the other bands and files hold, "height width": masked
+        out, or not a finite number in one of the bands.
     """
     box = (
         (window.row, window.row + window.height),
@@ -279,14 +306,19 @@ def read_known(
         _check_bands(file, path, bands)
         pixels = _stored(file, bands, box)
         if MaskFlags.per_dataset in file.mask_flag_enums[0]:
-            known = np.broadcast_to(file.dataset_mask(window=box) > 0, pixels.shape).copy()
+            barred = file.dataset_mask(window=box) == 0
+            data = np.ones(pixels.shape, dtype=bool)
         else:
+            barred = np.zeros(pixels.shape[1:], dtype=bool)
             declared = [file.nodatavals[band - 1] for band in bands]
             empty = np.array([0.0 if value is None else value for value in declared])
-            known = pixels != empty[:, None, None]
+            if pixels.dtype.kind == "f":
+                with np.errstate(over="ignore"):
+                    empty = empty.astype(pixels.dtype)  # −9999.9 is stored as its nearest float32
+            data = pixels != empty[:, None, None]
     if pixels.dtype.kind == "f":
-        known &= ~np.isnan(pixels)
-    return pixels, known
+        barred |= ~np.isfinite(pixels).all(axis=0)
+    return pixels, data, barred
 
 
 def encode_tiff(pixels: NDArray[np.generic], tags: dict[str, str]) -> bytes:
@@ -555,6 +587,9 @@ def map_writer(
                     f"{path} did not reach the disk whole. Free some space and run the same "
                     "command again."
                 )
+            # Statistics, overviews and masks beside an old map would be taken for the new one's.
+            for ending in _SIDECARS:
+                path.with_name(path.name + ending).unlink(missing_ok=True)
     finally:
         _remove_parts(path, os.getpid())
 

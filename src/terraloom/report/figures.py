@@ -154,6 +154,81 @@ def validation_curves(cells: Sequence[tuple[str, Training]]) -> bytes:
         return _png(figure)
 
 
+def labeller_curve(history: Sequence[Mapping[str, float]]) -> bytes:
+    """Macro F1 on val over the images that the labeller has seen.
+
+    Args:
+        history: entries with images and val_f1 (0 … 1).
+    """
+    with _figure(2.4) as figure:
+        axes = figure.subplots()
+        images = [entry["images"] for entry in history]
+        values = [100 * entry["val_f1"] for entry in history]
+        axes.plot(images, values, color=_BLUE, marker="o", markersize=3)
+        best = int(np.argmax(values))
+        axes.plot(images[best], values[best], "o", color=_ORANGE, markersize=7, label="kept")
+        axes.set_xlabel("images seen")
+        axes.set_ylabel("macro F1 on val, %")
+        axes.legend(loc="lower right")
+        return _png(figure)
+
+
+def reliability(calibration: Mapping[str, Any]) -> bytes:
+    """Accuracy over confidence before and after the temperature; on the diagonal is right.
+
+    Args:
+        calibration: content of calibration.json.
+    """
+    with _figure(3.2) as figure:
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, key in zip(panels, ("before", "after"), strict=True):
+            part = calibration[key]
+            bins = part["bins"]
+            sure = [100 * entry["confidence"] for entry in bins]
+            true = [100 * entry["accuracy"] for entry in bins]
+            most = max(entry["pixels"] for entry in bins)
+            axes.plot([0, 100], [0, 100], color=_GREY, linewidth=1, linestyle="--")
+            axes.plot(sure, true, color=_BLUE, linewidth=1.2)
+            axes.scatter(
+                sure, true, s=[8 + 90 * entry["pixels"] / most for entry in bins], color=_BLUE
+            )
+            axes.set_title(f"{key} the temperature, error {100 * part['ece']:.1f} points")
+            axes.set_xlabel("confidence, %")
+            axes.set_xlim(0, 102)
+            axes.set_ylim(0, 102)
+        panels[0].set_ylabel("right, %")
+        return _png(figure)
+
+
+def confusion(total: Sequence[Sequence[int]], classes: ClassTable) -> bytes:
+    """Shares of what is really there, per class that is named; columns sum to 100 %.
+
+    Args:
+        total: "truth predicted" in pixels.
+        classes: class table.
+    """
+    counts = np.array(total, dtype=np.float64)
+    named = counts.sum(axis=0, keepdims=True)
+    shares = np.divide(100 * counts, named, out=np.zeros_like(counts), where=named > 0)
+    with _figure(0.8 + 0.42 * len(classes)) as figure:
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+        axes.grid(visible=False)
+        axes.set_xticks(range(len(classes)), classes.names, rotation=30, ha="right")
+        axes.set_yticks(range(len(classes)), classes.names)
+        axes.set_xlabel("the labeller says")
+        axes.set_ylabel("really there")
+        for row in range(len(classes)):
+            for column in range(len(classes)):
+                if named[0, column] > 0 and shares[row, column] >= 0.5:
+                    dark = shares[row, column] > 60
+                    axes.text(
+                        column, row, f"{shares[row, column]:.0f}", ha="center", va="center",
+                        fontsize=8, color="white" if dark else "#333333",
+                    )  # fmt: skip
+        return _png(figure)
+
+
 def generator_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
     """Agreement with asked-for val masks and diversity across seeds, while generators train."""
     with _figure(2.8) as figure:

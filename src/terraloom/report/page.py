@@ -11,6 +11,7 @@ from terraloom.files import write_bytes, write_text
 from terraloom.report import sections
 from terraloom.report.floors_section import floors_section
 from terraloom.report.galleries import contact_sheet
+from terraloom.report.labeller_section import labeller_section
 from terraloom.report.reading import ProjectFiles
 from terraloom.report.synthetic_section import synthetic_section
 from terraloom.report.verdict_section import verdict_section
@@ -50,6 +51,7 @@ def write_report(
         sections.data_section(files, classes),
         sections.pipeline_section(files),
         floors_section(files),
+        labeller_section(files, classes),
         synthetic_section(files, classes),
         sections.composition_section(files, classes),
         sections.embedding_section(files),

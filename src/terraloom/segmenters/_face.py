@@ -19,6 +19,9 @@ class EncoderSettings(BaseModel):
     weights: str | None = None
     """"none", "imagenet", or the path of a safetensors file of encoder weights; left out, the
     preset's (small: none, paper: imagenet)."""
+    norm: Literal["batch", "group"] = "batch"
+    """batch: as published; group (Wu & He 2018): looks at one image at a time, so that neither the
+    batch's size nor the number of devices plays a part. Needs weights = "none"."""
 
 
 class DecoderSettings(EncoderSettings):

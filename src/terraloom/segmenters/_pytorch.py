@@ -11,6 +11,7 @@ from torch import nn
 from terraloom.errors import SettingsError, WeightsUnavailable
 from terraloom.learning._torchvision_repair import repair_torchvision
 from terraloom.segmenters._face import EncoderSettings, Preset, Segmenter
+from terraloom.segmenters._group_norm import use_group_norm
 from terraloom.types import Channels
 
 _PRESETS: Final[Mapping[Preset, tuple[str, str]]] = {
@@ -18,6 +19,10 @@ _PRESETS: Final[Mapping[Preset, tuple[str, str]]] = {
     "paper": ("efficientnet-b7", "imagenet"),
 }
 SMALL_DECODER: Final = (96, 64, 48, 32, 16)
+_WAYS_OUT: Final = (
+    'weights = "/path/to/encoder.safetensors"; train from scratch, weights = "none"; '
+    'or use preset = "small".'
+)
 
 
 def build_segmenter(
@@ -52,6 +57,11 @@ def build_segmenter(
 
     encoder = settings.encoder or _PRESETS[preset][0]
     weights = settings.weights or _PRESETS[preset][1]
+    if settings.norm == "group" and weights != "none":
+        raise SettingsError(
+            f'norm = "group" and weights = {weights!r}: pretrained weights were trained with '
+            'another norm. Use norm = "batch", or weights = "none".'
+        )
     named = weights if weights not in ("none",) and not weights.endswith(".safetensors") else None
     try:
         network: nn.Module = getattr(smp, architecture)(
@@ -72,20 +82,25 @@ def build_segmenter(
         raise WeightsUnavailable(
             f"the {weights!r} weights of {encoder} could not be downloaded "
             f"({type(error).__name__}). Ways out: give a local file, "
-            'weights = "/path/to/encoder.safetensors"; train from scratch, weights = "none"; '
-            'or use preset = "small".'
+            f"{_WAYS_OUT}"
         ) from error
     if weights.endswith(".safetensors"):
         _load_encoder(network, Path(weights))
+    if settings.norm == "group":
+        use_group_norm(network)
     return Segmenter(network, mean, std, min_crop_size)
 
 
 def _load_encoder(network: nn.Module, path: Path) -> None:
     if not path.is_file():
-        raise WeightsUnavailable(f"the encoder weights {path} do not exist.")
+        raise WeightsUnavailable(
+            f"the encoder weights {path} do not exist. Ways out: give another file, {_WAYS_OUT}"
+        )
     try:
         network.encoder.load_state_dict(load_file(path))  # type: ignore[operator, union-attr]
     except (RuntimeError, SafetensorError) as error:
         # Torch lists every tensor on a line of its own; the first few tell enough.
         told = " ".join(str(error).split())[:240]
-        raise WeightsUnavailable(f"{path} does not fit the encoder: {told}") from error
+        raise WeightsUnavailable(
+            f"{path} does not fit the encoder: {told} Ways out: give another file, {_WAYS_OUT}"
+        ) from error

@@ -353,9 +353,11 @@ def _overlap(one: Grid, other: Grid) -> bool:
     """Whether two north-up grids of one CRS share more than an edge."""
     a1, _, west, _, e1, north = one.transform
     a2, _, other_west, _, e2, other_north = other.transform
+    # Edges are sums of degrees: where two touch, rounding may lay one beyond the other.
+    hair = 0.01 * min(a1, a2)
     return (
-        west < other_west + a2 * other.width
-        and other_west < west + a1 * one.width
-        and north > other_north + e2 * other.height
-        and other_north > north + e1 * one.height
+        west + hair < other_west + a2 * other.width
+        and other_west + hair < west + a1 * one.width
+        and north - hair > other_north + e2 * other.height
+        and other_north - hair > north + e1 * one.height
     )

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from rich.markup import escape
 
 from terraloom.classes import ClassTable
-from terraloom.errors import RunError, SettingsError
+from terraloom.errors import NothingLeft, RunError, SettingsError
 from terraloom.files import (
     check_writable,
     read_json,
@@ -130,7 +130,8 @@ class WorldCoverSource:
 
         Raises:
             SettingsError, InputError: the area is wrong.
-            RunError: no composite with its map could be fetched, or the disk is full.
+            NothingLeft: no composite with its map is there.
+            RunError: none could be fetched for now, or the disk is full.
         """
         wanted = self._wanted
         tiles = folder / "tiles"
@@ -161,7 +162,10 @@ class WorldCoverSource:
             for tile in wanted
         ):
             reasons = "; ".join(f"{name}: {reason}" for name, reason in list(failed.items())[:3])
-            raise RunError(
+            # What is not there, or not to be had, is asked for in vain; a server may come back.
+            passing = any(entry.get("transient") for entry in ledger.entries().values())
+            kind = RunError if passing else NothingLeft
+            raise kind(
                 f"[sources.worldcover] none of the {len(wanted)} tiles of the area could be "
                 f"fetched with its map. {reasons}. Check the area, the year and the addresses, "
                 "and run the same command again."
