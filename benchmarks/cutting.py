@@ -44,7 +44,14 @@ def cut_with_terraloom(tiles: Path, out: Path, workers: int, **options: object) 
         CLASSES,
         out,
         cut=CutSettings(**cut),
-        split=SplitSettings(by="block", block_size_m=30_720, buffer_m=0, duplicate_limit=1.0),
+        # The stand-in repeats itself: its leaks are no ground that two roles share.
+        split=SplitSettings(
+            by="block",
+            block_size_m=30_720,
+            buffer_m=0,
+            duplicate_limit=1.0,
+            shared_ground_limit=1.0,
+        ),
         seed=0,
         engine=ProcessPool(workers) if workers > 1 else InProcess(),
     )

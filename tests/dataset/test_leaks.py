@@ -12,7 +12,7 @@ from terraloom.dataset.leaks import KINDS, LeakReport, Looks, check_leaks, split
 from terraloom.dataset.patches import preview, thumbnail
 from terraloom.dataset.split import Candidates, Split
 from terraloom.dataset.split_map import split_map
-from terraloom.errors import LeakFound
+from terraloom.errors import LeakFound, NothingLeft
 from terraloom.settings import SplitSettings
 from terraloom.types import Role
 
@@ -138,6 +138,17 @@ def test_other_dates_of_the_frame_that_was_found_go_with_it() -> None:
     assert split.roles == (None, None, "val", "test", None, "train")
     assert [finding.value is None for finding in report.left_out] == [False, True]
     assert str(report.left_out[1]) == "a (train) shows the frame of one whose ground d (test) shows"
+
+
+def test_a_role_that_shares_all_its_ground_is_told() -> None:
+    images = images_of(5)
+    land = landscape(7, 2 * SIDE)
+    images[2], images[3] = land[:SIDE, :SIDE], land[60 : 60 + SIDE, :SIDE]
+    with pytest.raises(
+        NothingLeft,
+        match=r"every val patch show ground of another role; the first: c \(val\) and d",
+    ):
+        checked(images, *case())
 
 
 def test_a_duplicate_within_a_role_or_in_no_role_passes() -> None:

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from terraloom.classes import ClassTable
 from terraloom.dataset.cutting import CANDIDATE_SCHEMA, Cutter
 from terraloom.dataset.filters import DISAGREE, KEPT, UNREADABLE, check_something_left, funnel
-from terraloom.dataset.leak_page import leak_page
 from terraloom.dataset.leaks import LeakReport, Looks, split_without_leaks
 from terraloom.dataset.patches import PREVIEW_SIDE, THUMBNAIL_VALUES
 from terraloom.dataset.split import Candidates, Split
-from terraloom.dataset.split_map import split_map
 from terraloom.engines import Engine
 from terraloom.errors import SettingsError
 from terraloom.files import (
@@ -364,6 +362,10 @@ def _write_leaks(
     pictures: _Pictures,
 ) -> None:
     """What the leak test found, for programs and to be read; written whether it passed or not."""
+    # Processes that cut patches import this module too, and draw nothing.
+    from terraloom.dataset.leak_page import leak_page
+    from terraloom.dataset.split_map import split_map
+
     drawn = split_map(candidates, split.roles)
     if drawn is not None:
         write_bytes(folder / SPLIT_MAP, drawn)

@@ -13,12 +13,11 @@ from terraloom.dataset.split import (
     LOSING,
     Candidates,
     Split,
-    check_every_role,
     nearest_distance_m,
     rows_of,
     split_candidates,
 )
-from terraloom.errors import LeakFound
+from terraloom.errors import LeakFound, NothingLeft
 from terraloom.settings import SplitSettings
 from terraloom.types import ROLES, Float32Array, Role
 
@@ -225,8 +224,13 @@ def check_leaks(
             break
         split, gone = _without(candidates, split, losing, previews)
         left_out += gone
-    if left_out:
-        check_every_role(split.roles, len(set(split.places)))
+    for role in ROLES if left_out else ():
+        if role not in split.roles:
+            raise NothingLeft(
+                f"split: the images of every {role} patch show ground of another role; the first: "
+                f"{left_out[0]}. Give such places one role in the index; or, if they do not show "
+                "the same ground, raise split.shared_ground_limit (1 turns the search off)."
+            )
     found = [*_straddling(candidates, split), *_too_near(candidates, split, settings), *found]
     counts = Counter(finding.kind for finding in found)
     listed = {kind: [f for f in found if f.kind == kind][: settings.max_findings] for kind in KINDS}
