@@ -38,6 +38,8 @@ from terraloom.types import Float64Array, ImageU8, Role
 _MOST_TOLD: Final = 12
 _CUT, _CANDIDATES, _SAMPLES, _ERRORS = "cut", "candidates", "samples", "errors"
 _INPUTS: Final = "inputs.json"
+_WORTH_A_POOL: Final = 4096
+"""Rows that are only copied, from which several processes are sooner done than one."""
 _LIGHT: Final = [name for name in CANDIDATE_SCHEMA.names if name != "preview"]
 LEAKS: Final = "leaks.json"
 LEAK_PAGE: Final = "leaks.html"
@@ -262,7 +264,8 @@ class _Writer:
             inputs=self.inputs,
             description=description,
             unit=unit,
-            engine=None if name == _ERRORS else self.engine,
+            # Starting workers takes longer than giving so few rows their roles.
+            engine=self.engine if name == _CUT or shards[-1].stop >= _WORTH_A_POOL else None,
         )
 
 

@@ -31,6 +31,9 @@ from terraloom.types import ImageU8
 
 _SHARD_PIXELS: Final = 512 * 256 * 256
 """Pixels per shard: some 70 MB of PNG, whatever the patch size."""
+_EVEN_SHARDS: Final = 32
+"""Shards of a small plan, at least: so no worker is left alone with a large last one."""
+_FEW_ROWS: Final = 64
 _MIN_SHARD_ROWS: Final = 16
 _MAX_SHARD_ROWS: Final = 512
 
@@ -126,8 +129,10 @@ class Cutter:
 
     def shards(self) -> list[Shard]:
         """The plan in pieces of work."""
-        rows = _SHARD_PIXELS // self.settings.patch_size**2
-        return plan_shards(len(self.plan), max(_MIN_SHARD_ROWS, min(_MAX_SHARD_ROWS, rows)))
+        largest = _SHARD_PIXELS // self.settings.patch_size**2
+        largest = max(_MIN_SHARD_ROWS, min(_MAX_SHARD_ROWS, largest))
+        even = max(_FEW_ROWS, len(self.plan) // _EVEN_SHARDS)
+        return plan_shards(len(self.plan), min(largest, even))
 
     def cut_shard(self, shard: Shard) -> pa.Table:
         """Rows of `CUT_SCHEMA` for one piece of the plan."""
