@@ -5,13 +5,38 @@ import dataclasses
 import numpy as np
 import pytest
 
-from terraloom.calibration import calibrate, fit_temperature, reliability
-from terraloom.dataset.rows import train_rows, val_rows
+from terraloom import calibration
+from terraloom.calibration import (
+    calibrate,
+    calibrate_together,
+    fit_temperature,
+    reliability,
+    told,
+)
+from terraloom.dataset.rows import ValRows, stream_rows, train_rows, val_rows
+from terraloom.ensemble import Ensemble
 from terraloom.errors import BadCheckpoint, RoleError
 from terraloom.files import read_json, write_json
 from terraloom.learning.device import make_fabric
-from terraloom.segmenting import CALIBRATION, Recipe, load_segmenter, train_segmenter
-from terraloom.testing import colour_labeller, tiny_training, toy_classes, write_real
+from terraloom.samples import Sample
+from terraloom.segmenting import (
+    CALIBRATION,
+    Recipe,
+    TrainedSegmenter,
+    evaluate,
+    load_segmenter,
+    train_segmenter,
+)
+from terraloom.testing import (
+    ColourNetwork,
+    colour_labeller,
+    tiny_training,
+    toy_classes,
+    toy_pair,
+    toy_rows,
+    write_real,
+    write_samples,
+)
 
 FABRIC = make_fabric(1)
 
@@ -110,3 +135,157 @@ def test_the_temperature_is_loaded_with_the_weights_and_a_bad_one_is_told(real, 
         write_json(tmp_path / CALIBRATION, wrong)
         with pytest.raises(BadCheckpoint, match=r"calibration\.json holds .*terraloom segment"):
             load_segmenter(tmp_path, FABRIC)
+
+
+class Faint(ColourNetwork):
+    """Knows the colours and is far too unsure of them."""
+
+    def forward(self, images):
+        return 0.05 * super().forward(images)
+
+
+def faint_labeller():
+    classes = toy_classes()
+    return TrainedSegmenter(Faint(classes).eval(), FABRIC, len(classes), {})
+
+
+def poisoned(folder, *roles):
+    """The samples of `write_real`, but rows of these roles are turned around and mislabelled."""
+    random = np.random.default_rng(99)
+    samples = []
+    for index, role in enumerate(["train"] * 8 + ["val"] * 4 + ["test"] * 6):
+        image, mask = toy_pair(index)
+        if role in roles:
+            image, mask = 255 - image, random.permuted(mask)
+        name, place = f"real-{index:03d}", f"{role}-{index // 2}"
+        samples.append(Sample(name, image, mask, "real", split=role, place=place))
+    return write_samples(folder, samples)
+
+
+def test_poison_in_train_and_test_rows_moves_nothing_and_in_val_rows_it_does(real, tmp_path):
+    def found(table, name):
+        return calibrate(faint_labeller(), val_rows(table), tmp_path / name, 0, pixels=3000)
+
+    clean = found(real, "clean")
+    assert found(poisoned(tmp_path / "a"), "unpoisoned") == clean
+    assert found(poisoned(tmp_path / "b", "train", "test"), "poisoned") == clean
+    assert found(poisoned(tmp_path / "c", "val"), "val")["temperature"] != clean["temperature"]
+
+
+def test_the_error_falls_on_places_that_had_no_part_in_the_temperature(real, tmp_path):
+    found = calibrate(faint_labeller(), val_rows(real), tmp_path, 0, pixels=3000)
+    assert found["after_is_held_out"]
+    assert found["temperature"] < 1
+    assert found["after"]["ece"] < 0.2 * found["before"]["ece"]
+    assert found["after"]["nll"] < found["before"]["nll"]
+    # What is named does not change, so neither does how often it is right.
+    for one, other in zip(found["before"]["classes"], found["after"]["classes"], strict=True):
+        assert (one["accuracy"], one["pixels"]) == (other["accuracy"], other["pixels"])
+        assert one["confidence"] < other["confidence"]
+    assert sum(entry["pixels"] for entry in found["after"]["classes"]) == found["pixels"]
+
+
+def test_the_confusion_is_that_of_all_known_pixels(tmp_path):
+    wrong = poisoned(tmp_path / "wrong", "val")
+    found = calibrate(colour_labeller(FABRIC), val_rows(wrong), tmp_path, 0, pixels=50)
+    whole = sum(evaluate(colour_labeller(FABRIC), stream_rows(wrong, "val")).values())
+    assert found["confusion"] == whole.tolist() != whole.T.tolist()
+    assert found["pixels"] < whole.sum()
+
+
+class Watched:
+    """A labeller that remembers how many images of which size it was shown at once."""
+
+    num_classes = len(toy_classes())
+
+    def __init__(self):
+        self.shown = []
+        self.labeller = faint_labeller()
+
+    def logits(self, images):
+        (size,) = {image.shape[:2] for image in images}
+        self.shown.append((len(images), size))
+        return self.labeller.logits(images)
+
+
+def test_rows_are_shown_a_few_at_a_time_and_no_more_than_a_limit(tmp_path, monkeypatch):
+    wide, tall = toy_rows(1, 40, 32, 64)[1], toy_rows(1, 3, 64, 32)[1]
+    mixed = ValRows((*wide.rows[:20], *tall.rows, *wide.rows[20:]))
+    watched = Watched()
+    found = calibrate(watched, mixed, tmp_path, 0, pixels=4000)
+    assert watched.shown == [
+        (16, (32, 64)), (4, (32, 64)), (3, (64, 32)), (16, (32, 64)), (4, (32, 64)),
+    ]  # fmt: skip
+    assert found["rows"] == 43
+    monkeypatch.setattr(calibration, "ROWS", 5)
+    watched = Watched()
+    found = calibrate(watched, mixed, tmp_path, 0, pixels=4000)
+    assert sum(number for number, _ in watched.shown) == found["rows"] == 5
+    assert found["pixels"] <= 4000
+
+
+def test_val_without_a_known_pixel_leaves_the_temperature_and_says_so(real, tmp_path):
+    rows = [
+        dataclasses.replace(row, mask=np.full_like(row.mask, 255)) for row in val_rows(real).rows
+    ]
+    found = calibrate(colour_labeller(FABRIC), ValRows(rows), tmp_path, 0)
+    assert (found["temperature"], found["pixels"], found["after"]) == (1.0, 0, None)
+    assert told(found) == "not calibrated: val holds no known pixel"
+    assert read_json(tmp_path / CALIBRATION) == found
+
+
+def test_a_search_that_ends_at_its_limit_says_so():
+    assert "limit" not in told(_calibrated(*pixels(1.5)))
+    logits, truth = pixels(1.0)
+    # Always right: the surer the better, without end.
+    assert "(the limit of the search)" in told(_calibrated(logits, logits.argmax(axis=1)))
+    assert "(the limit of the search)" in told(_calibrated(logits, (truth + 1) % 5))
+
+
+def _calibrated(logits, truth):
+    temperature = fit_temperature(logits, truth)
+    ones = np.ones(len(truth))
+    return {
+        "temperature": temperature, "pixels": len(truth), "after_is_held_out": True,
+        "before": reliability(logits, truth, ones),
+        "after": reliability(logits, truth, temperature * ones),
+    }  # fmt: skip
+
+
+# Several looks, calibrated as one
+
+
+def test_a_single_look_keeps_its_own_temperature_and_writes_nothing(real, tmp_path):
+    alone = Ensemble((dataclasses.replace(colour_labeller(FABRIC), temperature=2.0),))
+    assert calibrate_together(alone, val_rows(real), tmp_path, 0) is alone
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_looks_get_one_temperature_and_their_labels_stay(real, tmp_path):
+    val = val_rows(real)
+    members = tuple(dataclasses.replace(faint_labeller(), temperature=t) for t in (1.0, 3.0))
+    together = calibrate_together(Ensemble(members, flips=True), val, tmp_path, 0)
+    found = read_json(tmp_path / CALIBRATION)
+    assert together.temperature == found["temperature"] < 1
+    assert found["after"]["ece"] < 0.5 * found["before"]["ece"]
+    # Temperatures of the members, fitted on the same places, play no part.
+    assert {member.temperature for member in together.members} == {1.0}
+    images = [val[0].image]
+    raw, agreed = dataclasses.replace(together, temperature=1.0).look(images)
+    warm, same = together.look(images)
+    assert (warm.argmax(axis=1) == raw.argmax(axis=1)).all()
+    assert (agreed == same).all()
+    assert warm.max(axis=1).mean() > raw.max(axis=1).mean()
+    np.testing.assert_allclose(warm.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_a_resumed_stage_reads_the_temperature_that_it_left(real, tmp_path):
+    looks = Ensemble((faint_labeller(),), flips=True)
+    first = calibrate_together(looks, val_rows(real), tmp_path, 0)
+    before = (tmp_path / CALIBRATION).read_bytes()
+    assert calibrate_together(looks, val_rows(real), tmp_path, 0) == first
+    (tmp_path / CALIBRATION).unlink()
+    assert calibrate_together(looks, val_rows(real), tmp_path, 0) == first
+    assert (tmp_path / CALIBRATION).read_bytes() == before
+    write_json(tmp_path / CALIBRATION, {"temperature": 1.25})
+    assert calibrate_together(looks, val_rows(real), tmp_path, 0).temperature == 1.25

@@ -51,6 +51,20 @@ def test_the_time_of_a_training_is_its_images_over_the_members_rate(project):
     assert lines(project())["segment"].seconds == pytest.approx(32 / unet.TRAINING_RATE / 4)
 
 
+def test_every_labeller_fold_and_look_is_counted(project, tmp_path):
+    alone = lines(project())
+    text = tiny_project().replace(
+        "[segment.training]",
+        "[label]\nflips = true\n\n[segment]\nmembers = 2\nnoise_folds = 3\n\n[segment.training]",
+    )
+    (tmp_path / "terraloom.toml").write_text(text)
+    many = lines(project())
+    assert many["segment"].seconds == pytest.approx(5 * alone["segment"].seconds)
+    assert many["segment"].work == "5 trainings of 32 crops of 32 px"
+    assert many["label"].seconds == pytest.approx(8 * alone["label"].seconds)
+    assert many["label"].work == "33 samples, 8 looks at each"
+
+
 def test_the_estimate_ends_with_the_stage_asked_for(project):
     assert list(lines(project(), "generate")) == ["build", "segment", "generate"]
 

@@ -70,7 +70,7 @@ def test_shares_are_counts_with_an_interval_over_places():
     assert found["wrong"][0]["mean"] == pytest.approx(30 / 390, abs=1e-5)
     assert found["wrong"][0]["low"] == 0
     assert 0.1 < found["wrong"][0]["high"] < 0.25
-    assert found["wrong"][1] == {"mean": 0.0, "low": 0.0, "high": 0.0, "pixels": 40}
+    assert found["wrong"][1] == {"mean": 0.0, "low": 0.0, "high": 0.0, "pixels": 40, "places": 4}
     assert found["confusion"] == [[360, 0], [30, 40]]
     never = label_noise.noise_figures(np.array([[[5, 0], [1, 0]]]), 0)
     assert never["wrong"][1]["mean"] is None

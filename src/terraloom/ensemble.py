@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.special import softmax
 
 from terraloom.segmenting import TrainedSegmenter
 from terraloom.types import Float32Array, ImageU8
@@ -20,19 +21,38 @@ class Ensemble:
     members: tuple[TrainedSegmenter, ...]
     flips: bool = False
     """Whether each looks at four mirror images."""
+    temperature: float = 1.0
+    """Of the mean (`calibration`): its logarithms are divided by it; changes no label."""
 
     @property
     def num_classes(self) -> int:
         """Of every member."""
         return self.members[0].num_classes
 
+    @property
+    def looks(self) -> int:
+        """Times that an image is looked at."""
+        return len(self.members) * len(self._views)
+
     def look(self, images: Sequence[ImageU8]) -> tuple[Float32Array, Float32Array]:
         """What the members see in images of one size.
 
         Returns:
-            Mean probabilities over members and views, "image class height width"; and the share of
-            members and views whose label is the one of that mean, "image height width", 0 … 1.
+            Mean probabilities over members and views at the temperature, "image class height
+            width"; and the share of members and views whose label is the one of that mean, "image
+            height width", 0 … 1.
         """
+        mean, agreed = self._mean(images)
+        if self.temperature == 1.0:
+            return mean, agreed
+        warmed: Float32Array = softmax(_logarithms(mean) / np.float32(self.temperature), axis=1)
+        return warmed, agreed
+
+    def logits(self, images: Sequence[ImageU8]) -> Float32Array:
+        """Logarithms of the mean probabilities, before the temperature; shaped as these."""
+        return _logarithms(self._mean(images)[0])
+
+    def _mean(self, images: Sequence[ImageU8]) -> tuple[Float32Array, Float32Array]:
         views = [(member, flip) for member in self.members for flip in self._views]
         total: Float32Array | None = None
         labels = []
@@ -52,3 +72,9 @@ class Ensemble:
     @property
     def _views(self) -> tuple[tuple[int, ...], ...]:
         return _FLIPS if self.flips else _FLIPS[:1]
+
+
+def _logarithms(chances: Float32Array) -> Float32Array:
+    """Finite ones: what a softmax rounded down to 0 counts as the smallest number there is."""
+    found: Float32Array = np.log(np.maximum(chances, np.finfo(np.float32).tiny))
+    return found

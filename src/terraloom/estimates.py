@@ -109,21 +109,28 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
         _training_seconds(name, benchmark) for name in settings.benchmark.architectures
     ) / len(settings.benchmark.architectures)
     labeller = settings.segment.training
+    trainings = settings.segment.members + settings.segment.noise_folds
+    looks = settings.segment.members * (4 if settings.label.flips else 1)
     methods = settings.scorers.get("embedding", {}).get("methods", ["tsne", "umap"])
     score_seconds = (real + made) / _TSNE_RATE + (_UMAP_COMPILE_S if "umap" in methods else 0)
     lines: dict[str, tuple[int, str, float | None]] = {
         "build": (real, f"{real} candidate patches", 2 * real / _CUT_RATE),
         "segment": (
             train,
+            f"{f'{trainings} trainings of ' if trainings > 1 else ''}"
             f"{labeller.images:,} crops of {labeller.crop_size} px",
-            _training_seconds(settings.segment.architecture, labeller),
+            trainings * _training_seconds(settings.segment.architecture, labeller),
         ),
         "generate": (
             made,
             f"{', '.join(sorted(settings.generators))}; {made} samples of {size} px",
             training + sampling,
         ),
-        "label": (made, f"{made} samples", made / _LABEL_RATE),
+        "label": (
+            made,
+            f"{made} samples{f', {looks} looks at each' if looks > 1 else ''}",
+            made * looks / _LABEL_RATE,
+        ),
         "caption": (
             real + made,
             f"{real + made} samples by {settings.caption.captioner}",

@@ -54,7 +54,8 @@ def estimate_label_noise(
     Returns:
         The file's content: `confusion` "truth predicted" in pixels; `wrong` per predicted class,
         the share of its pixels that are something else, with a 95 % interval over places (bootstrap
-        of 2,000 draws); the same for all pixels; numbers of folds, places and pixels.
+        of 2,000 draws), its pixels and the places in which it is named; the same for all pixels
+        (`wrong_of_all`); numbers of folds, places and pixels.
 
     Raises:
         NothingLeft: there are fewer train places than folds.
@@ -119,7 +120,7 @@ def noise_figures(matrices: Int64Array, seed: int) -> dict[str, Any]:
 def _share(right: Int64Array, named: Int64Array, drawn: Int64Array) -> dict[str, Any]:
     """Share of pixels that are not what they are named; None where the class is never named."""
     if not named.sum():
-        return {"mean": None, "low": None, "high": None, "pixels": 0}
+        return {"mean": None, "low": None, "high": None, "pixels": 0, "places": 0}
     with np.errstate(invalid="ignore"):
         shares = 1.0 - (drawn @ right) / (drawn @ named)
     low, high = np.nanquantile(shares, (0.025, 0.975))
@@ -128,4 +129,5 @@ def _share(right: Int64Array, named: Int64Array, drawn: Int64Array) -> dict[str,
         "low": round(float(low), 5),
         "high": round(float(high), 5),
         "pixels": int(named.sum()),
+        "places": int((named > 0).sum()),
     }

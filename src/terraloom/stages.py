@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from terraloom import families
 from terraloom.classes import ClassTable
 from terraloom.errors import InputError
-from terraloom.files import sha256_of, sha256_of_value
+from terraloom.files import read_json, sha256_of, sha256_of_value
 from terraloom.progress import console
 from terraloom.runs import Project, StageFolder, library_versions
 from terraloom.seeds import derive_seed
@@ -272,6 +272,8 @@ def _generate(context: Context, folder: StageFolder) -> dict[str, str]:
 
 
 def _label(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.calibration import calibrate_together, told
+    from terraloom.dataset.rows import val_rows
     from terraloom.ensemble import Ensemble
     from terraloom.labelling import label_samples
     from terraloom.segmenting import CALIBRATION, load_segmenter
@@ -279,10 +281,21 @@ def _label(context: Context, folder: StageFolder) -> dict[str, str]:
     settings = context.settings
     paths = [context.path("segment", name) for name in labeller_names(settings)]
     members = tuple(load_segmenter(path, context.fabric) for path in paths)
+    labeller = Ensemble(members, settings.label.flips)
     files = [path / name for path in paths for name in ("weights.safetensors", CALIBRATION)]
+    if labeller.looks > 1:
+        labeller = calibrate_together(
+            labeller,
+            val_rows(context.table("build", "samples"), cache=context.cache),
+            folder.path,
+            derive_seed(context.seed, "calibration"),
+        )
+        files = [*(path / "weights.safetensors" for path in paths), folder.path / CALIBRATION]
+        found = told(read_json(folder.path / CALIBRATION))
+        console.print(f"  {labeller.looks} looks together: {found}", soft_wrap=True)
     samples, labels = label_samples(
         context.table("generate", "samples"),
-        Ensemble(members, settings.label.flips),
+        labeller,
         folder.path,
         classes=context.classes,
         settings=settings.label,
@@ -445,7 +458,13 @@ STAGES: Final = (
         ("generate",),
         _generate,
     ),
-    Stage("label", "synthetic images get their masks", ("segment", "generate"), ("label",), _label),
+    Stage(
+        "label",
+        "synthetic images get their masks",
+        ("build", "segment", "generate"),
+        ("label",),
+        _label,
+    ),
     Stage("caption", "every sample gets its captions", ("build", "label"), ("caption",), _caption),
     Stage(
         "score",

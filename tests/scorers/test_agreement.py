@@ -8,9 +8,9 @@ import pytest
 from terraloom.scorers.agreement import AgreementScorer
 
 ROWS = [
-    {"agreement": 0.8, "confidence": 0.9, "known_share": 1.0},
-    {"agreement": 0.4, "confidence": 0.5, "known_share": 0.5},
-    {"agreement": None, "confidence": 0.7, "known_share": 0.25},
+    {"agreement": 0.8, "confidence": 0.9, "unanimity": 1.0, "known_share": 1.0},
+    {"agreement": 0.4, "confidence": 0.5, "unanimity": 0.5, "known_share": 0.5},
+    {"agreement": None, "confidence": 0.7, "unanimity": 0.75, "known_share": 0.25},
 ]
 
 
@@ -19,6 +19,7 @@ def test_figures_are_carried_over_and_real_samples_have_none():
     assert AgreementScorer().score(part) == {
         "agreement": [0.8, None, None],
         "confidence": [0.9, 0.7, None],
+        "unanimity": [1.0, 0.75, None],
         "known_share": [1.0, 0.25, None],
     }
 
@@ -38,6 +39,7 @@ def test_the_summary_is_a_mean_per_origin():
         "samples": 2,
         "agreement": pytest.approx(0.6),
         "confidence": pytest.approx(0.7),
+        "unanimity": pytest.approx(0.75),
         "known_share": pytest.approx(0.75),
     }
     assert summary["unconditional"]["agreement"] is None

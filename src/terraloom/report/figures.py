@@ -154,22 +154,53 @@ def validation_curves(cells: Sequence[tuple[str, Training]]) -> bytes:
         return _png(figure)
 
 
-def labeller_curve(history: Sequence[Mapping[str, float]]) -> bytes:
-    """Macro F1 on val over the images that the labeller has seen.
+def labeller_curves(
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    losses: Mapping[str, Sequence[tuple[int, float]]],
+) -> bytes:
+    """Training loss, and macro F1 and accuracy on val, over the images that labellers have seen.
 
     Args:
-        history: entries with images and val_f1 (0 … 1).
+        histories: by labeller, entries with images, val_f1 and val_accuracy (0 … 1).
+        losses: by labeller, (images, loss); without any, the panel is left out.
     """
-    with _figure(2.4) as figure:
-        axes = figure.subplots()
-        images = [entry["images"] for entry in history]
-        values = [100 * entry["val_f1"] for entry in history]
-        axes.plot(images, values, color=_BLUE, marker="o", markersize=3)
-        best = int(np.argmax(values))
-        axes.plot(images[best], values[best], "o", color=_ORANGE, markersize=7, label="kept")
-        axes.set_xlabel("images seen")
-        axes.set_ylabel("macro F1 on val, %")
-        axes.legend(loc="lower right")
+    with _figure(2.7) as figure:
+        panels = figure.subplots(1, 2 if losses else 1, squeeze=False)[0]
+        right = panels[-1]
+        for place, (name, history) in enumerate(histories.items()):
+            colour = (_BLUE, _GREEN, _PINK, _YELLOW, _SKY, _GREY)[place % 6]
+            marker = _MARKERS[place % len(_MARKERS)]
+            several = f"{name}, " if len(histories) > 1 else ""
+            if name in losses:
+                images, values = zip(*losses[name], strict=True)
+                panels[0].plot(images, values, color=colour, marker=marker, markersize=3.5)
+            images = tuple(entry["images"] for entry in history)
+            scores = [100 * entry["val_f1"] for entry in history]
+            right.plot(
+                images, scores, color=colour, marker=marker, markersize=3.5,
+                label=f"{several}macro F1",
+            )  # fmt: skip
+            if all("val_accuracy" in entry for entry in history):
+                exact = [100 * entry["val_accuracy"] for entry in history]
+                right.plot(
+                    images, exact, color=colour, linestyle="--", linewidth=1.1,
+                    label=f"{several}accuracy",
+                )  # fmt: skip
+            best = int(np.argmax(scores))
+            right.plot(
+                images[best], scores[best], "o", color=_ORANGE, markersize=7, zorder=4,
+                label="kept" if place == len(histories) - 1 else None,
+            )  # fmt: skip
+        if losses:
+            panels[0].set_title("loss of a training batch")
+            panels[0].set_ylim(bottom=0)
+        right.set_title("on val, %")
+        for axes in panels:
+            axes.set_xlabel("training images seen")
+        figure.legend(
+            loc="outside upper center",
+            ncols=min(4, len(histories) + 1) if len(histories) > 1 else 3,
+        )
         return _png(figure)
 
 

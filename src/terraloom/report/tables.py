@@ -329,18 +329,26 @@ def funnel_table(funnel: Mapping[str, Mapping[str, Any]]) -> TableView:
 
 
 def agreement_table(summary: Mapping[str, Any]) -> TableView:
-    """Mean label figures per origin."""
+    """Mean label figures per origin; unanimity only where there are several looks."""
+    shown = {
+        "agreement": "agreement with the asked mask",
+        "confidence": "confidence",
+        "unanimity": "looks that agree",
+        "known_share": "known pixels",
+    }
+    if all(entry.get("unanimity") in (None, 1.0) for entry in summary.values()):
+        del shown["unanimity"]
     rows = [
         (
             name(origin),
             number(count(entry["samples"])),
-            *(number(percent(entry[key])) for key in ("agreement", "confidence", "known_share")),
+            *(number(percent(entry[key])) for key in shown),
         )
         for origin, entry in summary.items()
     ]
     return TableView(
         "Labels of synthetic samples, means over all that were made, in percent",
-        ("origin", "samples", "agreement with the asked mask", "confidence", "known pixels"),
+        ("origin", "samples", *shown.values()),
         tuple(rows),
         (f"{SUMMARY}, agreement",),
         (

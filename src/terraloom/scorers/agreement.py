@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from terraloom.classes import ClassTable
 from terraloom.scorers._face import Column, Corpus, Part, Scorer
 
-_NAMES: Final = ("agreement", "confidence", "known_share")
+_NAMES: Final = ("agreement", "confidence", "unanimity", "known_share")
 
 
 class Settings(BaseModel):
@@ -24,11 +24,16 @@ class AgreementScorer:
     columns = (
         Column("agreement", "share", "asked-for pixels that the labeller sees the same"),
         Column("confidence", "probability", "mean probability of the labeller's choice"),
+        Column(
+            "unanimity",
+            "share",
+            "labellers and views that see the label which they choose together",
+        ),
         Column("known_share", "share", "pixels of the final mask that are not unknown"),
     )
 
     def score(self, part: Part) -> Mapping[str, Sequence[float | None]]:
-        """The three columns; None for real samples."""
+        """The columns; None for real samples."""
         return {
             name: [None if row is None else row[name] for row in part.labels] for name in _NAMES
         }
