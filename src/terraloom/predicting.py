@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terraloom.classes import UNKNOWN, UNKNOWN_COLOUR, ClassTable
+from terraloom.ensemble import Ensemble
 from terraloom.errors import InputError, OutputError, SettingsError
 from terraloom.files import check_writable
 from terraloom.prediction.areas import cell_areas, counts_by_cell
@@ -324,14 +325,7 @@ class _Work:
 
     def probabilities(self, images: list[ImageU8]) -> Float32Array:
         """Of each tile, "batch class height width"; with flips the mean of four views."""
-        total = self.segmenter.probabilities(images)
-        if not self.flips:
-            return total
-        for axes in ((0,), (1,), (0, 1)):
-            mirrored = [np.ascontiguousarray(np.flip(image, axes)) for image in images]
-            seen = self.segmenter.probabilities(mirrored)
-            total = total + np.flip(seen, tuple(axis + 2 for axis in axes))
-        return total / np.float32(4)
+        return Ensemble((self.segmenter,), self.flips).look(images)[0]
 
 
 def _predict_block(

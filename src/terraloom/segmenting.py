@@ -48,7 +48,8 @@ _CURVE_EVERY: Final = 10
 """Updates between two points of the loss curve."""
 CALIBRATION: Final = "calibration.json"
 """Beside the weights of a calibrated segmenter."""
-_VERSION: Final = 1
+STATE_VERSION: Final = 1
+"""Of state.json: a newer one is refused."""
 _IMAGENET: Final[tuple[Channels, Channels]] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation per channel of the images that published encoder weights were trained on."""
 
@@ -220,7 +221,7 @@ def _train(
     write_json(
         folder / "state.json",
         {
-            "version": _VERSION,
+            "version": STATE_VERSION,
             "recipe": recipe.to_json(),
             "seed": seed,
             "mean": list(mean),
@@ -252,7 +253,7 @@ def load_segmenter(folder: Path, fabric: Fabric) -> TrainedSegmenter:
         raise StageMissing(f"{folder} holds no finished segmenter; run: terraloom segment")
     try:
         state = read_json(path)
-        if state["version"] > _VERSION:
+        if state["version"] > STATE_VERSION:
             raise NewerFormat(f"{path} was written by a newer version. Upgrade terraloom.")
         raw = state["recipe"]
         recipe = Recipe(

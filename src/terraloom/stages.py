@@ -181,7 +181,7 @@ def _segment(context: Context, folder: StageFolder) -> dict[str, str]:
         settings.segment.training,
     )
     outputs = {}
-    trained, *_ = members = [
+    members = [
         train_segmenter(
             train,
             val,
@@ -218,7 +218,7 @@ def _segment(context: Context, folder: StageFolder) -> dict[str, str]:
             soft_wrap=True,
             markup=False,
         )
-    best = float(trained.summary["best_val_f1"])
+    best = float(members[0].summary["best_val_f1"])
     beaten = ", ".join(f"{name} {100 * e['f1']:.1f} %" for name, e in floors["floors"].items())
     console.print(f"  best macro F1 on val: {100 * best:.1f} %; floors: {beaten}")
     for name in unbeaten(floors, best):

@@ -23,7 +23,6 @@ _LABELLER: Final = ("segment", "labeller")
 _CLASSES: Final = ("build", "classes.json")
 _STATE: Final = "state.json"
 _WEIGHTS: Final = "weights.safetensors"
-_VERSION: Final = 1
 _CHANNELS: Final = 3
 
 
@@ -219,10 +218,12 @@ def _project_of(folder: Path) -> Path | None:
 
 
 def _state_of(folder: Path) -> dict[str, Any]:
+    from terraloom.segmenting import STATE_VERSION
+
     path = folder / _STATE
     try:
         state: dict[str, Any] = read_json(path)
-        if state["version"] > _VERSION:
+        if state["version"] > STATE_VERSION:
             raise NewerFormat(
                 f"{path} was written by a newer version of terraloom; update terraloom."
             )

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from terraloom.dataset.alike import LEAST_SHARED, Previews, SharedGround
+from terraloom.dataset.alike import Previews, SharedGround
 from terraloom.dataset.patches import preview
 
 SIDE = 128
@@ -135,7 +135,6 @@ def test_images_in_one_role_or_in_none_are_not_compared() -> None:
     assert of(images).shared_ground(["train", "train"], LIMIT) == []
     assert of(images).shared_ground(["train", None], LIMIT) == []
     assert len(of(images).shared_ground(["val", "test"], LIMIT)) == 1
-    assert LEAST_SHARED == 0.25
 
 
 def test_real_places_of_a_published_split_that_show_the_same_ground_are_found(

@@ -8,6 +8,7 @@ temporary name and renamed.
 
 import bisect
 import itertools
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,8 +128,28 @@ class RowCache:
         return "mapped" if size <= self.limit_gb * _GIGA else "packed"
 
 
+class _Rows(Sequence[Row]):
+    """Rows that are made when they are asked for."""
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        position = index + len(self) if index < 0 else index
+        if not 0 <= position < len(self):
+            raise IndexError(index)
+        return self._row(position)
+
+    @abstractmethod
+    def _row(self, index: int) -> Row:
+        """The row at 0 … len − 1."""
+
+
 @dataclass(frozen=True)
-class MappedRows(Sequence[Row]):
+class MappedRows(_Rows):
     """Rows of one file; each is a view of it (mapped) or decoded when asked for (packed)."""
 
     data: NDArray[np.uint8] = field(repr=False)
@@ -161,13 +182,7 @@ class MappedRows(Sequence[Row]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def _row(self, index: int) -> Row:
         start, second, third, fourth = (int(v) for v in self.numbers[index])
         name, place = self.ids[index], self.places[index]
         if self.packed:
@@ -188,7 +203,7 @@ class MappedRows(Sequence[Row]):
 
 
 @dataclass(frozen=True)
-class JoinedRows(Sequence[Row]):
+class JoinedRows(_Rows):
     """Several sequences of rows, one after the other, none copied."""
 
     parts: tuple[Sequence[Row], ...]
@@ -201,19 +216,10 @@ class JoinedRows(Sequence[Row]):
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        position = index + len(self) if index < 0 else index
-        if not 0 <= position < len(self):
-            raise IndexError(index)
-        part = bisect.bisect_right(self.ends, position)
+    def _row(self, index: int) -> Row:
+        part = bisect.bisect_right(self.ends, index)
         before = self.ends[part - 1] if part else 0
-        return self.parts[part][position - before]
+        return self.parts[part][index - before]
 
 
 def _write(
