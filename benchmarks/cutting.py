@@ -1,6 +1,7 @@
 """Cutting against the published procedure: patches per second, scaling, equality of the result.
 
     python benchmarks/cutting.py speed     # one full composite, medians of 5, in turn
+    python benchmarks/cutting.py scaling   # four composites, one worker and two in turn
     python benchmarks/cutting.py nine      # nine composites under one map: who finds how many
     python benchmarks/cutting.py memory    # peak memory at 1,000 and 100,000 patches
 
@@ -31,6 +32,7 @@ from terraloom.dataset.build import build_dataset
 from terraloom.engines import InProcess, ProcessPool
 from terraloom.settings import CutSettings, SplitSettings
 from terraloom.sources import tiles as tiles_source
+from terraloom.tables import Table
 
 CLASSES = preset("worldcover7")
 
@@ -39,22 +41,23 @@ def cut_with_terraloom(tiles: Path, out: Path, workers: int, **options: object) 
     """Build the samples of a folder of tiles; returns the folder of the table."""
     source = tiles_source.build(tiles_source.Settings(folder=tiles), CLASSES, 0)
     cut = {"patch_size": SIZE, "max_class_share": {"water": 0.9}} | options
-    build_dataset(
-        source,
-        CLASSES,
-        out,
-        cut=CutSettings(**cut),
-        # The stand-in repeats itself: its leaks are no ground that two roles share.
-        split=SplitSettings(
-            by="block",
-            block_size_m=30_720,
-            buffer_m=0,
-            duplicate_limit=1.0,
-            shared_ground_limit=1.0,
-        ),
-        seed=0,
-        engine=ProcessPool(workers) if workers > 1 else InProcess(),
-    )
+    with ProcessPool(workers) if workers > 1 else InProcess() as engine:
+        build_dataset(
+            source,
+            CLASSES,
+            out,
+            cut=CutSettings(**cut),
+            # The stand-in repeats itself: its leaks are no ground that two roles share.
+            split=SplitSettings(
+                by="block",
+                block_size_m=30_720,
+                buffer_m=0,
+                duplicate_limit=1.0,
+                shared_ground_limit=1.0,
+            ),
+            seed=0,
+            engine=engine,
+        )
     return out / "samples"
 
 
@@ -89,6 +92,32 @@ def speed(composite: int, repeats: int) -> None:
         )
     gain = medians["terraloom, 1 worker"] / medians["terraloom, 2 workers"]
     print(f"two workers over one: {gain:.2f} ×")
+
+
+def scaling(block: int, repeats: int) -> None:
+    """Two workers over one on a block of full composites, the whole stage from tiles to samples."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_tiles(
+            folder / "tiles", side=12_000, per_degree=12_000, south=39, west=33, block=block
+        )
+        seconds: dict[int, list[float]] = {1: [], 2: []}
+        for _ in range(repeats):
+            for workers, taken in seconds.items():
+                start = time.perf_counter()
+                _published_settings(folder / "tiles", folder / "out", workers)
+                taken.append(time.perf_counter() - start)
+                patches = Table.open(folder / "out" / "samples").num_rows
+                shutil.rmtree(folder / "out")
+    print(f"{patches} patches of {SIZE} px")
+    for workers, taken in seconds.items():
+        median = statistics.median(taken)
+        print(
+            f"{workers} worker(s) {median:6.1f} s ({min(taken):.1f} … {max(taken):.1f})  "
+            f"{patches / median:6.1f} patches/s"
+        )
+    ratio = statistics.median(seconds[1]) / statistics.median(seconds[2])
+    print(f"two workers over one: {ratio:.2f} ×")
 
 
 def _published_settings(tiles: Path, out: Path, workers: int) -> None:
@@ -180,6 +209,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["speed", *rest]:
             speed(int(rest[0]) if rest else 12_000, int(rest[1]) if len(rest) > 1 else 5)
+        case ["scaling", *rest]:
+            scaling(int(rest[0]) if rest else 2, int(rest[1]) if len(rest) > 1 else 5)
         case ["nine"]:
             nine()
         case ["memory", *rest]:

@@ -17,6 +17,8 @@ from terraloom.errors import SettingsError, UnknownCode
 
 UNKNOWN: Final = 255
 """Label of a pixel whose class is not known; never learned, never counted."""
+_STRANGE: Final = 254
+"""Stands for a code that no class has while codes are looked up."""
 
 UNKNOWN_COLOUR: Final = (0, 0, 0)
 
@@ -104,12 +106,15 @@ class ClassTable(BaseModel):
         """
         known = {code: label for label, c in enumerate(self.classes) for code in c.codes}
         known |= dict.fromkeys(self.ignore_codes, UNKNOWN)
-        if codes.dtype == np.uint8:
-            # No sorting for the commonest kind of mask: counts tell which codes there are.
-            flat = np.flatnonzero(np.bincount(codes.ravel(), minlength=256))
-            inverse = None
-        else:
-            flat, inverse = np.unique(codes, return_inverse=True)
+        if codes.dtype == np.uint8 and len(self) <= _STRANGE:
+            lookup = np.full(256, _STRANGE, dtype=np.uint8)
+            for code, label in known.items():
+                if 0 <= code < 256:
+                    lookup[code] = label
+            found: NDArray[np.uint8] = lookup[codes]
+            if not (found == _STRANGE).any():
+                return found
+        flat, inverse = np.unique(codes, return_inverse=True)
         strange = [int(code) for code in flat if int(code) not in known]
         if strange:
             count = int(np.isin(codes, strange).sum())
@@ -120,11 +125,6 @@ class ClassTable(BaseModel):
                 "Add the code to a class or to ignore_codes."
             )
         labels = np.array([known[int(code)] for code in flat], dtype=np.uint8)
-        if inverse is None:
-            lookup = np.zeros(256, dtype=np.uint8)
-            lookup[flat] = labels
-            known_labels: NDArray[np.uint8] = lookup[codes]
-            return known_labels
         return labels[inverse].reshape(codes.shape)
 
     def labels_of_colours(
@@ -171,7 +171,8 @@ class ClassTable(BaseModel):
 
         All zeros where no pixel is known.
         """
-        counts = np.bincount(labels.ravel(), minlength=256)[: len(self)].astype(np.float64)
+        # Comparing bytes class by class is several times faster than counting all values at once.
+        counts = np.array([np.count_nonzero(labels == i) for i in range(len(self))], np.float64)
         total = counts.sum()
         return (counts / total if total else counts).astype(np.float32)
 

@@ -333,13 +333,14 @@ def import_data(
 
     if layout != "aras":
         raise InputError(f"import knows no layout {layout!r}; there is: aras.")
-    summary = import_aras(
-        folder,
-        out,
-        archives=zips,
-        md5=PUBLISHED_MD5 if md5 is None else read_md5_file(md5),
-        engine=local_engine(workers),
-    )
+    with local_engine(workers) as engine:
+        summary = import_aras(
+            folder,
+            out,
+            archives=zips,
+            md5=PUBLISHED_MD5 if md5 is None else read_md5_file(md5),
+            engine=engine,
+        )
     if as_json:
         print(json.dumps(summary, indent=1))
         return

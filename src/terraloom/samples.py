@@ -223,7 +223,7 @@ def _scaled(image: NDArray[np.generic], low: float, high: float) -> NDArray[np.u
 
 def unknown_share(labels: LabelMask) -> float:
     """Share of pixels whose label is 255, 0 … 1."""
-    return float((labels == UNKNOWN).mean())
+    return np.count_nonzero(labels == UNKNOWN) / labels.size
 
 
 def _packed_image(sample: Sample) -> dict[str, Any]:

@@ -135,16 +135,17 @@ def _build(context: Context, folder: StageFolder) -> dict[str, str]:
     from terraloom.dataset.build import build_dataset
     from terraloom.engines import local_engine
 
-    made = build_dataset(
-        context.source,
-        context.classes,
-        folder.path,
-        cut=context.settings.cut,
-        split=context.settings.split,
-        seed=derive_seed(context.seed, "split"),
-        acquired=context.acquired,
-        engine=local_engine(context.settings.project.workers),
-    )
+    with local_engine(context.settings.project.workers) as engine:
+        made = build_dataset(
+            context.source,
+            context.classes,
+            folder.path,
+            cut=context.settings.cut,
+            split=context.settings.split,
+            seed=derive_seed(context.seed, "split"),
+            acquired=context.acquired,
+            engine=engine,
+        )
     rows = made.leaks.rows
     console.print(
         f"  {made.samples.num_rows} of {made.candidates} patches: {rows['train']} train, "

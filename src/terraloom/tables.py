@@ -78,11 +78,27 @@ def write_shard(path: Path, rows: pa.Table) -> None:
             row_group_size=ROW_GROUP_ROWS,
             compression="zstd",
             compression_level=3,
-            use_dictionary=True,
+            # Pictures are all different: looking for repeated ones takes longer than writing them.
+            use_dictionary=_leaves(rows.schema, but=pa.types.is_binary),
             write_statistics=True,
             data_page_version="1.0",
             version="2.6",
         )
+
+
+def _leaves(schema: pa.Schema, *, but: Callable[[pa.DataType], bool]) -> list[str]:
+    """Paths of the columns as Parquet stores them, without those of some type."""
+
+    def below(path: str, kind: pa.DataType) -> Iterator[str]:
+        if pa.types.is_struct(kind):
+            for child in kind:
+                yield from below(f"{path}.{child.name}", child.type)
+        elif pa.types.is_list(kind):
+            yield from below(f"{path}.list.element", kind.value_type)
+        elif not but(kind):
+            yield path
+
+    return [leaf for field in schema for leaf in below(field.name, field.type)]
 
 
 def write_table(

@@ -208,15 +208,16 @@ def test_a_pool_of_processes_makes_the_same_bytes(
     write_world(tmp_path / "tiles", WorldSettings(height=512, width=576), 5)
     source = tiles.build(tiles.Settings(folder=tmp_path / "tiles"), preset("worldcover7"), 0)
     for name, engine in (("one", InProcess()), ("pool", ProcessPool(2))):
-        build_dataset(
-            source,
-            preset("worldcover7"),
-            tmp_path / name,
-            cut=CutSettings(patch_size=32, stride=8),
-            split=SplitSettings(by="block", block_size_m=640),
-            seed=3,
-            engine=engine,
-        )
+        with engine:
+            build_dataset(
+                source,
+                preset("worldcover7"),
+                tmp_path / name,
+                cut=CutSettings(patch_size=32, stride=8),
+                split=SplitSettings(by="block", block_size_m=640),
+                seed=3,
+                engine=engine,
+            )
     shards = Table.open(tmp_path / "pool" / "candidates").manifest["shards"]
     assert len(shards) >= 4  # or the pool would not have been used
     assert files_of(tmp_path / "one") == files_of(tmp_path / "pool")

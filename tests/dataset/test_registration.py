@@ -81,7 +81,7 @@ def test_whole_shifts_come_out(
 ) -> None:
     shift = measure_shift(*cut(world, rows, columns))
     # Near the rim of the shifts looked at, half of the patch's edges have left its taper.
-    error = 0.25 if max(abs(rows), abs(columns)) <= 5 else 0.6
+    error = 0.25 if np.hypot(rows, columns) <= 5 else 0.6
     assert (shift.rows, shift.columns) == pytest.approx((rows, columns), abs=error)
     length = float(np.hypot(rows, columns))
     if abs(length - SHIFT_LIMIT) > error:  # a diagonal step of one lies within the error

@@ -38,7 +38,7 @@ from terraloom.types import Float64Array, ImageU8, Role
 _MOST_TOLD: Final = 12
 _CUT, _CANDIDATES, _SAMPLES, _ERRORS = "cut", "candidates", "samples", "errors"
 _INPUTS: Final = "inputs.json"
-_WORTH_A_POOL: Final = 4096
+_WORTH_A_POOL: Final = 1024
 """Rows that are only copied, from which several processes are sooner done than one."""
 _LIGHT: Final = [name for name in CANDIDATE_SCHEMA.names if name != "preview"]
 LEAKS: Final = "leaks.json"
@@ -264,7 +264,7 @@ class _Writer:
             inputs=self.inputs,
             description=description,
             unit=unit,
-            # Starting workers takes longer than giving so few rows their roles.
+            # So few rows have their roles before other processes have begun.
             engine=self.engine if name == _CUT or shards[-1].stop >= _WORTH_A_POOL else None,
         )
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from terraloom.classes import UNKNOWN, ClassTable
+from terraloom.classes import ClassTable
 from terraloom.dataset.filters import DISAGREE, KEPT, UNREADABLE, reason_to_drop
 from terraloom.dataset.patches import (
     PREVIEW_SIDE,
@@ -23,7 +23,14 @@ from terraloom.dataset.patches import (
 from terraloom.dataset.registration import Shift, measure_shift
 from terraloom.errors import SettingsError, TilesDisagree, UnreadableFile
 from terraloom.raster.grid import Grid, Window, metres_between
-from terraloom.samples import DRAWN, SAMPLE_SCHEMA, Sample, samples_to_table, scale_to_u8
+from terraloom.samples import (
+    DRAWN,
+    SAMPLE_SCHEMA,
+    Sample,
+    samples_to_table,
+    scale_to_u8,
+    unknown_share,
+)
 from terraloom.settings import CutSettings
 from terraloom.sources._face import Pixels, Scene, Source
 from terraloom.tables import Shard, plan_shards
@@ -174,7 +181,7 @@ class Cutter:
             return candidate | {"reason": UNREADABLE, "detail": str(error)}, None
         except TilesDisagree as error:
             return candidate | {"reason": DISAGREE, "detail": str(error)}, None
-        image = self._drawn(pixels)
+        image = np.ascontiguousarray(self._drawn(pixels))  # once, for all that read it
         shift = measure_shift(image, pixels.labels) if self.settings.check_shift else None
         shifted = shift is not None and shift.is_flagged(self.settings.max_shift_px)
         cloud = None if pixels.cloud is None else float(pixels.cloud.mean())
@@ -192,7 +199,7 @@ class Cutter:
                 shifted=shifted,
             ),
             "shares": shares,
-            "unknown_share": float((pixels.labels == UNKNOWN).mean()),
+            "unknown_share": unknown_share(pixels.labels),
             "cloud_share": cloud,
             "mean_trust": None if pixels.trust is None else float(pixels.trust.mean()) / 255.0,
             "shift_rows": None if shift is None else shift.rows,
@@ -201,7 +208,7 @@ class Cutter:
             "shifted": shifted,
             "thumbnail": thumbnail(image).astype(np.float16).tobytes(),
             "preview": preview(image).tobytes(),
-            "digest": hashlib.sha256(np.ascontiguousarray(image).data).digest(),
+            "digest": hashlib.sha256(image.data).digest(),
         }
         if candidate["reason"] != KEPT:
             return candidate, None

@@ -73,10 +73,11 @@ def thumbnail(image: ImageU8) -> Float32Array:
         all 0 for an image without contrast, which then matches nothing.
     """
     height, width = (n // THUMBNAIL_SIDE * THUMBNAIL_SIDE for n in image.shape[:2])
-    cells = image[:height, :width].astype(np.float32)
-    means = cells.reshape(
-        THUMBNAIL_SIDE, height // THUMBNAIL_SIDE, THUMBNAIL_SIDE, width // THUMBNAIL_SIDE, 3
-    ).mean(axis=(1, 3))
+    cells = image[:height, :width]
+    # Whole numbers first along memory, then across: exact, and the same in any order.
+    rows = cells.reshape(THUMBNAIL_SIDE, height // THUMBNAIL_SIDE, -1).sum(axis=1, dtype=np.uint32)
+    sums = rows.reshape(THUMBNAIL_SIDE, THUMBNAIL_SIDE, width // THUMBNAIL_SIDE, 3).sum(axis=2)
+    means = (sums * (THUMBNAIL_SIDE**2 / (height * width))).astype(np.float32)
     flat = (means - means.mean(axis=(0, 1))).ravel()
     length = float(np.linalg.norm(flat))
     # Open water under one sun all looks alike: without contrast, nothing tells two places apart.

@@ -1,12 +1,13 @@
 """GeoTIFF in and out."""
 
+import math
 import os
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from glob import escape
 from pathlib import Path
 from typing import Final, Literal
@@ -32,9 +33,28 @@ from terraloom.raster.warp import full_turns, nearest_axes, nearest_pixels
 
 _MAX_HANDLES: Final = 24
 _SIDECARS: Final = (".aux.xml", ".ovr", ".msk")
-_Handle = tuple[tuple[int, int, int], rasterio.DatasetReader, BlockChecks]
-"""Version of the file (time, size, inode), its open handle, and what checks its blocks."""
 _local: Final = threading.local()
+
+
+@dataclass(frozen=True)
+class _Handle:
+    """An open file, and what is asked of it for every patch."""
+
+    version: tuple[int, int, int]
+    """Time, size, inode."""
+    file: rasterio.DatasetReader
+    checks: BlockChecks
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Place of the pixels."""
+        if self.file.crs is None:
+            name = Path(self.file.name).name
+            raise PairError(
+                f"{name} has no coordinate system; write one into it (gdal_edit -a_srs)."
+            )
+        place = tuple(self.file.transform)[:6]
+        return Grid(crs_name(self.file.crs), place, self.file.height, self.file.width)
 
 
 @dataclass(frozen=True)
@@ -230,8 +250,7 @@ def _stored(
     box: tuple[tuple[int, int], tuple[int, int]],
 ) -> NDArray[np.generic]:
     """Stored pixels "band height width" of a box of rows and columns, as they were written."""
-    checks = next(held[2] for held in reversed(_handles().values()) if held[1] is file)
-    checks.check(bands, box)
+    _handle_of(file).checks.check(bands, box)
     pixels: NDArray[np.generic] = file.read(list(bands), window=box)
     return pixels
 
@@ -370,18 +389,18 @@ def _opened(path: Path) -> rasterio.DatasetReader:
         raise UnreadableFile(f"{path.name} cannot be read: {error.strerror}.") from error
     version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
     held = handles.pop(path, None)
-    if held is not None and held[0] != version:
-        held[1].close()
+    if held is not None and held.version != version:
+        held.file.close()
         held = None
     if held is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             file = rasterio.open(path)
-            held = (version, file, BlockChecks(file, path))
+            held = _Handle(version, file, BlockChecks(file, path))
     handles[path] = held  # most recently used last
     while len(handles) > _MAX_HANDLES:
-        handles.pop(next(iter(handles)))[1].close()
-    return held[1]
+        handles.pop(next(iter(handles))).file.close()
+    return held.file
 
 
 def _handles() -> dict[Path, _Handle]:
@@ -390,6 +409,11 @@ def _handles() -> dict[Path, _Handle]:
         _local.handles = {}
     found: dict[Path, _Handle] = _local.handles
     return found
+
+
+def _handle_of(file: rasterio.DatasetReader) -> _Handle:
+    """What is kept of an open file; the one read last is the likeliest."""
+    return next(held for held in reversed(_handles().values()) if held.file is file)
 
 
 def _check_bands(file: rasterio.DatasetReader, path: Path, bands: Sequence[int]) -> None:
@@ -405,10 +429,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _grid_of(file: rasterio.DatasetReader) -> Grid:
-    if file.crs is None:
-        name = Path(file.name).name
-        raise PairError(f"{name} has no coordinate system; write one into it (gdal_edit -a_srs).")
-    return Grid(crs_name(file.crs), tuple(file.transform)[:6], file.height, file.width)
+    return _handle_of(file).grid
 
 
 def _aligned_window(file: rasterio.DatasetReader, grid: Grid) -> Window | None:
@@ -418,7 +439,7 @@ def _aligned_window(file: rasterio.DatasetReader, grid: Grid) -> Window | None:
         return None
     a, b, c, d, e, f = own.transform
     ga, gb, gc, gd, ge, gf = grid.transform
-    if not np.allclose((a, b, d, e), (ga, gb, gd, ge), rtol=1e-9, atol=1e-15) or b or d:
+    if b or d or not all(map(_same_step, (a, b, d, e), (ga, gb, gd, ge))):
         return None
     if is_geographic(own.crs):
         ends = np.array([gc + ga / 2, gc + ga * (grid.width - 0.5)])
@@ -431,6 +452,10 @@ def _aligned_window(file: rasterio.DatasetReader, grid: Grid) -> Window | None:
     if abs(column - round(column)) > 0.01 or abs(row - round(row)) > 0.01:
         return None
     return Window(round(row), round(column), grid.height, grid.width)
+
+
+def _same_step(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-15)
 
 
 def write_geotiff(
