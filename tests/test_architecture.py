@@ -23,6 +23,7 @@ LAYERS = (
     ("sources",),
     ("dataset",),
     ("learning",),
+    ("fidelity",),
     ("segmenters", "generators", "captioners"),
     ("segmenting",),
     ("ensemble", "calibration", "label_noise"),
