@@ -317,6 +317,7 @@ class ScoreSettings(Section):
         "dominant",
         "redundancy",
         "embedding",
+        "fidelity",
     )
     """Members of scorers; their options stand under [scorers.<name>]."""
 

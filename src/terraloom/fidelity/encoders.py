@@ -87,7 +87,9 @@ class TimmEncoder:
         self._std = torch.tensor(config["std"], device=device).reshape(1, 3, 1, 1)
         self._device = device
         self.name = f"{label}, pooled, images resized to {self._size[0]} × {self._size[1]}"
-        recipe = f"{self.name} {config['mean']} {config['std']} {weights_sha256(network)}"
+        recipe = (
+            f"{self.name} {list(config['mean'])} {list(config['std'])} {weights_sha256(network)}"
+        )
         self.sha256 = hashlib.sha256(recipe.encode()).hexdigest()
 
     @torch.inference_mode()

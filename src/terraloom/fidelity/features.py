@@ -135,7 +135,7 @@ def drawn_features(
 
 
 def shard_features(table: Table, filename: str) -> Float32Array:
-    """Features "sample feature" of one shard."""
+    """Features "sample feature" of one shard; of one without samples, an empty array."""
     return _array(pq.read_table(table.folder / filename, columns=["feature"]).column("feature"))
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from terraloom.classes import ClassTable
 from terraloom.report import figures, galleries, tables
-from terraloom.report.findings import APART, flat, legend, outsiders, source_files, strangers
+from terraloom.report.findings import APART, flat, legend, outsiders, source_files
 from terraloom.report.reading import STAGES, ProjectFiles
 from terraloom.report.views import (
     Block,
@@ -88,37 +88,6 @@ def pipeline_section(files: ProjectFiles) -> Section:
     return Section("pipeline", "How it was made", (PipelineView(steps, sources),))
 
 
-def composition_section(files: ProjectFiles, classes: ClassTable) -> Section:
-    """Class shares, real beside each synthetic origin."""
-    title = "Composition"
-    summary = files.scores.get("composition")
-    if summary is None:
-        return Section("composition", title, (missing("score", "composition"),))
-    blocks: list[Block] = [
-        FigureView(
-            "composition", "Mean class shares by origin",
-            "Bars per class and origin; synthetic origins are hatched.",
-            figures.composition(summary["origins"], classes),
-            (f"{tables.SUMMARY}, composition",),
-            (
-                "Class colours; synthetic origins hatched. Real: train rows. Synthetic: every "
-                "sample that was made, by its final mask.",
-            ),
-        ),
-        tables.composition_table(summary),
-    ]  # fmt: skip
-    strange = strangers(summary)
-    if strange:
-        blocks.append(
-            TextView(
-                f"Above the ceiling: {listed(strange)}. Their classes are mixed less like the real "
-                "rows than classes with exchanged names would be.",
-                "warning",
-            )
-        )
-    return Section("composition", title, tuple(blocks))
-
-
 def embedding_section(files: ProjectFiles) -> Section:
     """Maps of the images in the labeller's features, and silhouettes."""
     title = "Do synthetic images mix with real ones?"
@@ -158,9 +127,6 @@ def embedding_section(files: ProjectFiles) -> Section:
             )
     else:
         blocks.append(missing("score", "embedding"))
-    nearest = files.scores.get("nearest")
-    if nearest:
-        blocks.append(tables.nearest_table(nearest))
     return Section("embedding", title, tuple(blocks))
 
 

@@ -71,3 +71,8 @@ def stored_shuffled(real: Table, encoder: Encoder, folder: Path, size: int, seed
     """Features of real val rows whose pixels are shuffled: colours without anything else."""
     where = folder / _FOLDER
     return feature_table(real, encoder, where, size=size, roles=("val",), shuffled=seed)
+
+
+def stored_other(samples: Table, encoder: Encoder, folder: Path, size: int) -> Table:
+    """Features of another region's real samples of every role; they are fitted on nowhere."""
+    return feature_table(samples, encoder, folder / _FOLDER, size=size)
