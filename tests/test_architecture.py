@@ -35,6 +35,7 @@ LAYERS = (
         "captioning",
         "scoring",
         "curation",
+        "cards",
         "verdict",
         "importing",
     ),
