@@ -93,6 +93,8 @@ def embedding_section(files: ProjectFiles) -> Section:
     title = "Do synthetic images mix with real ones?"
     path = files.folder / _EMBEDDING
     blocks: list[Block] = []
+    summary = files.scores.get("embedding")
+    drawn = _drawn(summary) if summary else ""
     if path.exists():
         rows = pq.read_table(path).to_pydict()
         maps: dict[str, Float64Array] = {}
@@ -108,12 +110,11 @@ def embedding_section(files: ProjectFiles) -> Section:
                     "Scatter plots of images by origin.",
                     figures.embedding(maps, rows["origin"]), (_EMBEDDING,),
                     (
-                        "Real: train rows. Distances and sizes of clusters on such maps have no "
-                        "scale; the silhouettes below are measured in the features.",
+                        f"Real: train rows.{drawn} Distances and sizes of clusters on such maps "
+                        "have no scale; the silhouettes below are measured in the features.",
                     ),
                 )
             )  # fmt: skip
-    summary = files.scores.get("embedding")
     if summary:
         blocks.append(tables.silhouette_table(summary))
         apart = outsiders(summary)
@@ -128,6 +129,17 @@ def embedding_section(files: ProjectFiles) -> Section:
     else:
         blocks.append(missing("score", "embedding"))
     return Section("embedding", title, tuple(blocks))
+
+
+def _drawn(summary: Mapping[str, Any]) -> str:
+    """Which images the map leaves out, as a sentence with a space before it; often nothing."""
+    counts, totals = summary["counts"], summary.get("totals", {})
+    thinned = [
+        f"{count(counts[name])} of {count(total)} {name}"
+        for name, total in totals.items()
+        if counts[name] < total
+    ]
+    return f" Drawn evenly: {listed(thinned)}." if thinned else ""
 
 
 def captions_section(files: ProjectFiles, classes: ClassTable) -> Section:
