@@ -6,7 +6,7 @@ import pytest
 from terraloom.curation import curate_samples, rule_name, verdict
 from terraloom.errors import SettingsError
 from terraloom.files import read_json
-from terraloom.settings import CurateRule, CurateSettings
+from terraloom.settings import CurateQuota, CurateRule, CurateSettings
 from terraloom.tables import plan_shards, write_table
 
 AGREEMENT = CurateRule(column="agreement", min=0.6)
@@ -91,6 +91,54 @@ def test_the_funnel_counts_made_rejected_and_kept_per_origin(tables, tmp_path):
     assert [row["id"] for row in rows] == [f"s{i}" for i in range(5)]
     assert [row["keep"] for row in rows] == [True, False, False, True, False]
     assert tables[0].num_rows == 5
+
+
+@pytest.fixture
+def shares(tmp_path):
+    """Six samples: four of water, two of tree; one is rejected by a rule."""
+    rows = [(0.9, 0.95), (0.9, 0.7), (0.8, 0.8), (0.6, 0.2), (0.2, 0.9), (0.4, 0.65)]
+    samples = [
+        {"id": f"s{i}", "origin": "conditional", "shares": [1 - water, water]}
+        for i, (water, _) in enumerate(rows)
+    ]
+    scores = [{"id": f"s{i}", "agreement": a, "error": 1 - a} for i, (_, a) in enumerate(rows)]
+    return table(tmp_path / "samples", samples), table(tmp_path / "scores", scores)
+
+
+def test_a_quota_keeps_the_best_of_a_class_and_says_the_place_of_the_rest(shares, tmp_path):
+    quota = CurateQuota(class_name="water", most=2)
+    settings = CurateSettings(rules=(AGREEMENT,), quotas=(quota,))
+    verdicts, funnel = curate_samples(*shares, tmp_path / "curate", settings, ("tree", "water"))
+    rows = verdicts.read().to_pylist()
+    assert [row["keep"] for row in rows] == [True, False, True, False, True, True]
+    assert rows[1]["rule"] == "at most 2 of water, by agreement"
+    # The fourth sample fell to the rule before the quota was counted.
+    assert rows[1]["reason"] == "place 3 of 3"
+    assert (rows[1]["reviewer"], rows[3]["reviewer"]) == ("quotas", "rules")
+    assert funnel["conditional"] == {
+        "made": 6, "kept": 4,
+        "rejected": {"agreement ≥ 0.6": 1, "at most 2 of water, by agreement": 1},
+    }  # fmt: skip
+
+
+def test_a_quota_by_an_error_keeps_the_smallest_and_nought_keeps_none(shares, tmp_path):
+    for most, kept in ((0, 2), (1, 3), (9, 6)):
+        quota = CurateQuota(class_name="water", most=most, by="error", lowest_first=True)
+        settings = CurateSettings(rules=(), quotas=(quota,))
+        verdicts, _ = curate_samples(*shares, tmp_path / str(most), settings, ("tree", "water"))
+        rows = verdicts.read().to_pylist()
+        assert sum(row["keep"] for row in rows) == kept
+        assert rows[0]["keep"] == (most > 0)  # the smallest error
+
+
+def test_a_quota_for_what_is_not_there_is_refused(shares, tmp_path):
+    for quota, message in (
+        (CurateQuota(class_name="ice", most=1), "'ice'; there are: tree, water"),
+        (CurateQuota(class_name="tree", most=1, by="agrees"), "quotas names the column 'agrees'"),
+    ):
+        settings = CurateSettings(rules=(), quotas=(quota,))
+        with pytest.raises(SettingsError, match=message):
+            curate_samples(*shares, tmp_path / "curate", settings, ("tree", "water"))
 
 
 def test_a_rule_for_an_unknown_column_names_those_there_are(tables, tmp_path):

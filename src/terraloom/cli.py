@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import typer
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from terraloom.errors import OutputError, TerraloomError
 from terraloom.settings import CONFIG_NAME, load_settings
@@ -29,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 output = Console(highlight=False)
+_SHOWN_ROWS = 50
 
 ConfigArgument = Annotated[
     Path, typer.Argument(help="terraloom.toml, or the folder that holds it.")
@@ -156,7 +158,48 @@ _stage_command("generate", "Train generators and make synthetic samples.")
 _stage_command("label", "Give synthetic images their masks.")
 _stage_command("caption", "Caption every sample.")
 _stage_command("score", "Measure samples, captions and the corpus.")
-_stage_command("curate", "Keep or reject synthetic samples, with reasons.")
+
+
+@app.command()
+def curate(
+    config: ConfigArgument = Path(CONFIG_NAME),
+    out: OutOption = None,
+    sql: Annotated[
+        str | None,
+        typer.Option("--sql", help="Ask the score cards, as in: SELECT id FROM cards WHERE keep."),
+    ] = None,
+    subset: Annotated[
+        str | None,
+        typer.Option("--subset", help="Write the samples that --sql names to subsets/NAME."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep or reject synthetic samples, with reasons; ask the score cards with --sql."""
+    from terraloom.errors import InputError
+
+    if subset is not None and sql is None:
+        raise InputError("--subset needs --sql, which says which samples belong to it.")
+    pipeline = _pipeline(config, out)
+    if sql is None:
+        _run_stage(pipeline, "curate", as_json)
+        return
+    from terraloom.cards import query, write_subset
+    from terraloom.tables import Table
+
+    project = pipeline.context.project.folder
+    answer = query(Table.open(project / "curate" / "cards"), sql)
+    if subset is None:
+        _print_answer(answer.column_names, answer.to_pylist(), as_json)
+        return
+    samples = Table.open(project / "label" / "samples")
+    made = write_subset(samples, answer, sql, subset, project)
+    told = {"subset": subset, "samples": made.num_rows, "of": samples.num_rows}
+    if as_json:
+        print(json.dumps(told))
+    else:
+        output.print(f"wrote {made.num_rows} of {samples.num_rows} samples to {made.folder}")
+
+
 _stage_command("benchmark", "Train the arms at equal budgets, test on real rows, judge.")
 _stage_command("report", "Write the report page.")
 
@@ -456,6 +499,18 @@ def _print_build(build: "BuildEstimate") -> None:
         f"{_size(build.patch_bytes)} on disk, twice that while they are cut",
         soft_wrap=True,
     )
+
+
+def _print_answer(columns: list[str], rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, default=str))
+        return
+    table = RichTable(*columns)
+    for row in rows[:_SHOWN_ROWS]:
+        table.add_row(*(Text("" if v is None else str(v)) for v in row.values()))
+    output.print(table)
+    if len(rows) > _SHOWN_ROWS:
+        output.print(f"{_SHOWN_ROWS} of {len(rows)} rows; --json prints all.")
 
 
 def _print_prediction(made: dict[str, Any], as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """Face of the curation stage: keep or reject each synthetic sample, with the reason."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 
 from terraloom.errors import SettingsError
 from terraloom.files import sha256_of_value, write_json
-from terraloom.settings import CurateRule, CurateSettings
+from terraloom.settings import CurateQuota, CurateRule, CurateSettings
 from terraloom.tables import Shard, Table, shards_of, write_table
 
 VERDICT_SCHEMA: Final = pa.schema(
@@ -23,38 +24,50 @@ VERDICT_SCHEMA: Final = pa.schema(
 
 
 def curate_samples(
-    synthetic: Table, scores: Table, folder: Path, settings: CurateSettings
+    synthetic: Table,
+    scores: Table,
+    folder: Path,
+    settings: CurateSettings,
+    class_names: Sequence[str] = (),
 ) -> tuple[Table, dict[str, Any]]:
-    """Judge every synthetic sample by the rules; nothing is deleted.
+    """Judge every synthetic sample by the rules, then by the quotas; nothing is deleted.
 
     Args:
         synthetic: labelled samples.
         scores: their scores, shard by shard.
         folder: receives verdicts/ and funnel.json.
-        settings: rules; an empty score passes, since the rule does not apply to that sample.
+        settings: rules; an empty score passes, since the rule does not apply to that sample. And
+            quotas, which see what the rules keep.
+        class_names: in label order; needed where there are quotas.
 
     Returns:
         The verdicts, and the funnel: per origin the samples made, rejected by rule, and kept.
 
     Raises:
-        SettingsError: a rule names a column that the scores lack.
+        SettingsError: a rule or quota names a column that the scores lack, or no class.
     """
     available = (
         [name for name in pq.read_schema(scores.paths[0]).names if name != "id"]
         if scores.paths
         else []
     )
-    for rule in settings.rules:
-        if available and rule.column not in available:
+    asked = [("rules", rule.column) for rule in settings.rules]
+    asked += [("quotas", quota.by) for quota in settings.quotas]
+    for section, column in asked:
+        if available and column not in available:
             raise SettingsError(
-                f"curate.rules names the column {rule.column!r}; scores has "
+                f"curate.{section} names the column {column!r}; scores has "
                 f"{', '.join(available)}. Correct the rule, or add the scorer that makes it."
             )
+    beyond = _beyond_quotas(synthetic, scores, settings, class_names)
 
     def judge(shard: Shard) -> pa.Table:
         rows = pq.read_table(scores.folder / shard.filename).to_pylist()
         return pa.Table.from_pylist(
-            [{"id": row["id"], **verdict(row, settings.rules)} for row in rows],
+            [
+                {"id": row["id"], **(beyond.get(row["id"]) or verdict(row, settings.rules))}
+                for row in rows
+            ],
             schema=VERDICT_SCHEMA,
         )
 
@@ -68,11 +81,13 @@ def curate_samples(
         unit="samples",
     )
     funnel: dict[str, Any] = {}
+    names = [rule_name(rule) for rule in settings.rules]
+    names += [quota_name(quota) for quota in settings.quotas]
     origins = synthetic.read(["id", "origin"]).to_pylist()
     for row, judged in zip(origins, verdicts.read().to_pylist(), strict=True):
         entry = funnel.setdefault(
             row["origin"],
-            {"made": 0, "rejected": {rule_name(rule): 0 for rule in settings.rules}, "kept": 0},
+            {"made": 0, "rejected": dict.fromkeys(names, 0), "kept": 0},
         )
         entry["made"] += 1
         if judged["keep"]:
@@ -91,6 +106,55 @@ def rule_name(rule: CurateRule) -> str:
     if rule.max is not None:
         parts.append(f"{rule.column} ≤ {rule.max:g}")
     return " and ".join(parts)
+
+
+def quota_name(quota: CurateQuota) -> str:
+    """A quota as text, such as "at most 500 of water, by agreement"."""
+    order = ", lowest first" if quota.lowest_first else ""
+    return f"at most {quota.most} of {quota.class_name}, by {quota.by}{order}"
+
+
+def _beyond_quotas(
+    synthetic: Table, scores: Table, settings: CurateSettings, class_names: Sequence[str]
+) -> Mapping[str, dict[str, Any]]:
+    """Verdicts of the samples that the rules keep and a quota does not, by id.
+
+    A few bytes per kept sample are held: 10⁶ of them take about 0.2 GB.
+    """
+    if not settings.quotas:
+        return {}
+    labels: dict[str, int] = {}
+    for quota in settings.quotas:
+        if quota.class_name not in class_names:
+            raise SettingsError(
+                f"curate.quotas names the class {quota.class_name!r}; there are: "
+                f"{', '.join(class_names)}."
+            )
+        labels[quota.class_name] = list(class_names).index(quota.class_name)
+    ranked: list[list[tuple[float, str]]] = [[] for _ in settings.quotas]
+    for shard in shards_of(scores):
+        shares = pq.read_table(synthetic.folder / shard.filename, columns=["id", "shares"])
+        rows = pq.read_table(scores.folder / shard.filename).to_pylist()
+        for sample, row in zip(shares.to_pylist(), rows, strict=True):
+            if not any(sample["shares"]) or not verdict(row, settings.rules)["keep"]:
+                continue
+            largest = max(range(len(sample["shares"])), key=sample["shares"].__getitem__)
+            for place, quota in zip(ranked, settings.quotas, strict=True):
+                if labels[quota.class_name] == largest:
+                    value = row[quota.by]
+                    known = value if quota.lowest_first or value is None else -value
+                    place.append((float("inf") if known is None else known, row["id"]))
+    beyond: dict[str, dict[str, Any]] = {}
+    for place, quota in zip(ranked, settings.quotas, strict=True):
+        for rank, (_, name) in enumerate(sorted(place), start=1):
+            if rank > quota.most and name not in beyond:
+                beyond[name] = {
+                    "keep": False,
+                    "rule": quota_name(quota),
+                    "reason": f"place {rank} of {len(place)}",
+                    "reviewer": "quotas",
+                }
+    return beyond
 
 
 def verdict(scores: dict[str, Any], rules: tuple[CurateRule, ...]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ console: Final = Console(stderr=True, highlight=False)
 """Where progress and notes go; results go to standard output."""
 
 _PLAIN_INTERVAL_S: Final = 20.0
+_bar_shown = False
 
 
 class _Rate(ProgressColumn):
@@ -78,7 +79,9 @@ def meter(description: str, total: int, unit: str = "it", done: int = 0) -> Iter
         done: units that an earlier run had finished; the rate leaves them out.
     """
     counter = Meter(description, total, unit, done)
-    if not console.is_terminal or not sys.stderr.isatty():
+    global _bar_shown
+    if _bar_shown or not console.is_terminal or not sys.stderr.isatty():
+        # A job within a job writes lines above the bar of the outer one.
         yield counter
         return
     progress = Progress(
@@ -90,7 +93,11 @@ def meter(description: str, total: int, unit: str = "it", done: int = 0) -> Iter
         TimeRemainingColumn(),
         console=console,
     )
-    with progress:
-        task = progress.add_task(description, total=total, completed=done, unit=unit)
-        counter._bar = (progress, task)
-        yield counter
+    _bar_shown = True
+    try:
+        with progress:
+            task = progress.add_task(description, total=total, completed=done, unit=unit)
+            counter._bar = (progress, task)
+            yield counter
+    finally:
+        _bar_shown = False

@@ -67,6 +67,7 @@ def score_samples(
                 classes,
                 real,
                 segmenter,
+                folder,
             )
             values: dict[str, Any] = {"id": [row["id"] for row in part.rows]}
             for scorer in scorers.values():

@@ -317,6 +317,7 @@ class ScoreSettings(Section):
         "dominant",
         "redundancy",
         "embedding",
+        "fidelity",
     )
     """Members of scorers; their options stand under [scorers.<name>]."""
 
@@ -338,6 +339,19 @@ class CurateRule(Section):
         return self
 
 
+class CurateQuota(Section):
+    """At most so many kept samples whose largest class is one; the best by a score stay."""
+
+    class_name: str
+    """A class of the table."""
+    most: int = Field(ge=0)
+    """Kept samples of that class."""
+    by: str = "agreement"
+    """A column of scores/; samples without a value come last."""
+    lowest_first: bool = False
+    """Keep the smallest values, as for composition_error, not the largest."""
+
+
 class CurateSettings(Section):
     """Which synthetic samples are worth keeping. Empty scores pass a rule."""
 
@@ -348,6 +362,8 @@ class CurateSettings(Section):
         CurateRule(column="nearest_train", min=0.1, max=2.5),
     )
     """Applied in order; the first that fails names the reason."""
+    quotas: tuple[CurateQuota, ...] = ()
+    """Applied to what the rules keep, so that no class crowds out the others."""
 
 
 class BenchmarkSettings(Section):
@@ -518,6 +534,13 @@ def settings_from(
     except ValidationError as error:
         lines = [_explain(problem, ClassTable, "classes") for problem in error.errors()]
         raise SettingsError(f"{origin}: " + "; ".join(lines)) from error
+    known = settings.classes.class_table().names
+    for quota in settings.curate.quotas:
+        if quota.class_name not in known:
+            raise SettingsError(
+                f"{origin}: curate.quotas names the class {quota.class_name!r}; there are: "
+                f"{', '.join(known)}."
+            )
     from terraloom.arms import check_arms
 
     check_arms(settings.benchmark.arms)

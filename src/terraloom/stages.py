@@ -358,6 +358,7 @@ def _score(context: Context, folder: StageFolder) -> dict[str, str]:
 
 
 def _curate(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.cards import write_cards
     from terraloom.curation import curate_samples
 
     verdicts, funnel = curate_samples(
@@ -365,6 +366,14 @@ def _curate(context: Context, folder: StageFolder) -> dict[str, str]:
         context.table("score", "scores", "synthetic"),
         folder.path,
         context.settings.curate,
+        context.classes.names,
+    )
+    write_cards(
+        context.table("label", "samples"),
+        context.table("score", "scores", "synthetic"),
+        verdicts,
+        context.classes.names,
+        folder.path / "cards",
     )
     for origin, entry in funnel.items():
         console.print(f"  {origin}: {entry['kept']} of {entry['made']} kept")

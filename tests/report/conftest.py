@@ -241,9 +241,24 @@ def write_scores(
         "methods": ["tsne", "umap"],
     }  # fmt: skip
     summary["nearest"] = {
-        "conditional": {"samples": 12, "quartiles": [0.9, 1.234, 1.6]},
-        "unconditional": {"samples": 8, "quartiles": [1.9, 2.5, 3.1]},
-    }
+        "features": "labeller's encoder, last stage, pooled, standardised on train",
+        "quantile": 0.01,
+        "threshold": 0.31,
+        "reference": {"train": 50, "train_total": 90, "synthetic": 20, "synthetic_total": 20},
+        "floor": {"samples": 30, "quartiles": [0.8, 1.0, 1.3], "copies": 1},
+        "origins": {
+            "conditional": {
+                "samples": 12, "quartiles": [0.9, 1.234, 1.6], "copies": 0,
+                "between": [0.9, 1.2, 1.5], "duplicates": 2,
+            },
+            "unconditional": {
+                "samples": 8, "quartiles": [0.1, 0.2, 0.3], "copies": 7,
+                "between": [0.9, 1.2, 1.5], "duplicates": 0,
+            },
+        },
+        "table": "nearest/0123456789abcdef",
+    }  # fmt: skip
+    summary["fidelity"] = {"networks": [fidelity_network()]}
     write_json(folder / "summary.json", summary)
     random = np.random.default_rng(0)
     points = {
@@ -253,6 +268,49 @@ def write_scores(
     }
     origins = [name for name in ("real", "conditional", "unconditional") for _ in range(30)]
     write_shard(folder / "embedding.parquet", pa.table({"origin": origins, **points}))
+
+
+def fidelity_network() -> dict[str, Any]:
+    """One network's figures: a good origin, a collapsed one, one of too few samples."""
+    figures = ("frechet", "kernel", "precision", "recall", "density", "coverage", "vendi")
+
+    def row(*values: float) -> dict[str, Any]:
+        return {
+            f: {"mean": v, "low": v * 0.96875, "high": v * 1.03125}
+            for f, v in zip(figures, values, strict=True)
+        }
+
+    floor, shuffled = row(1.5, 0.001, 0.9, 0.88, 1.0, 0.92, 20), row(9e4, 7, 0, 0, 0, 0, 3)
+    rows = {
+        "conditional": row(2.125, 0.002, 0.8, 0.75, 0.9, 0.85, 18),
+        "unconditional": row(5, 0.04, 0.95, 0.1, 1.4, 0.2, 4),
+    }
+    whole = {
+        "frechet": 1.75, "frechet_mean_term": 0.5, "singular": True, "counts": [90, 12],
+        "kernel": -0.0005, "kernel_interval": [-0.002, 0.001], "kernel_counts": [90, 12],
+        "kernel_block": 2, "vendi": 17.5,
+    }  # fmt: skip
+    origins: dict[str, Any] = {
+        name: {
+            "samples": 12, "whole": whole,
+            "equal": {
+                "samples": 12, "draws": 5, "neighbours": 5, "singular": True,
+                "rows": {name: own, "floor": floor, "shuffled pixels": shuffled},
+            },
+        }
+        for name, own in rows.items()
+    }  # fmt: skip
+    few = {"frechet": None, "kernel": None, "vendi": 1.0}
+    origins["rare"] = {"samples": 3, "equal": None, "whole": few}
+    return {
+        "features": "labeller's encoder, last stage, pooled", "num_features": 576, "train": 90,
+        "val": 30, "image_size": 64, "origins": origins,
+        "silhouettes": {
+            "overall": 0.03, "pairwise": {"train, conditional": 0.01, "train, unconditional": 0.3},
+            "counts": {"train": 90, "conditional": 12, "unconditional": 12}, "sampled": False,
+            "floor": 0.005, "floor_counts": {"train": 30, "val": 30},
+        },
+    }  # fmt: skip
 
 
 def write_benchmark(project: Path, classes: ClassTable, gain: float = 0.004) -> dict[str, Any]:

@@ -24,7 +24,7 @@ PROVENANCE = {
 }
 SECTIONS = (
     "verdict", "data", "pipeline", "floors", "labeller", "synthetic", "composition", "embedding",
-    "captions", "published", "provenance",
+    "fidelity", "captions", "published", "provenance",
 )  # fmt: skip
 
 

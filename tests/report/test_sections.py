@@ -1,14 +1,15 @@
 """Sections under designs that the fixture does not have."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from terraloom.benchmarking import judge
 from terraloom.classes import preset
-from terraloom.files import append_line, write_json
+from terraloom.files import append_line, read_json, write_json
 from terraloom.report.reading import ProjectFiles
-from terraloom.report.sections import published_section
+from terraloom.report.sections import embedding_section, published_section
 from terraloom.report.verdict_section import verdict_section
 from terraloom.report.views import FigureView, ListView, TableView, VerdictView
 from terraloom.settings import BenchmarkSettings
@@ -107,6 +108,21 @@ def test_touching_roles_and_idle_curation_are_told(tmp_path: Path) -> None:
     assert "further from the real class shares than shuffled classes" in told
     assert "lie apart" in told
     assert "conditional." not in told.replace("unconditional.", "")
+
+
+def test_the_map_says_how_many_images_it_leaves_out(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "score").mkdir()
+    shutil.copy(project / "score" / "embedding.parquet", tmp_path / "score")
+    summary = read_json(project / "score" / "summary.json")
+    for totals, told in (
+        ({"real": 90, "conditional": 30}, "Drawn evenly: 30 of 90 real."),
+        ({"real": 30}, "Real: train rows. Distances"),
+    ):
+        summary["embedding"]["totals"] = totals
+        write_json(tmp_path / "score" / "summary.json", summary)
+        figure = embedding_section(ProjectFiles(tmp_path)).blocks[0]
+        assert isinstance(figure, FigureView)
+        assert told in figure.notes[0]
 
 
 def test_published_figures_stand_alone_where_nothing_was_benchmarked(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def corpus(tmp_path_factory):
             classes,
             real,
             lambda: labeller,
+            folder / "kept",
         )
 
     def whole(scores, where):

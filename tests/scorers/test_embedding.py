@@ -60,3 +60,4 @@ def test_more_samples_than_asked_for_are_thinned(corpus, tmp_path):
     settings = Settings(methods=()).model_copy(update={"max_samples": 5})
     summary = EmbeddingScorer(settings).summarise(corpus.whole({}, tmp_path))
     assert summary["counts"] == {"real": 5, "conditional": 5, "unconditional": 4}
+    assert summary["totals"] == {"real": 12, "conditional": 6, "unconditional": 4}

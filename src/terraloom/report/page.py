@@ -9,6 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from terraloom.classes import ClassTable
 from terraloom.files import write_bytes, write_text
 from terraloom.report import sections
+from terraloom.report.composition_section import composition_section
+from terraloom.report.fidelity_section import fidelity_section
 from terraloom.report.floors_section import floors_section
 from terraloom.report.galleries import contact_sheet
 from terraloom.report.labeller_section import labeller_section
@@ -53,8 +55,9 @@ def write_report(
         floors_section(files),
         labeller_section(files, classes),
         synthetic_section(files, classes),
-        sections.composition_section(files, classes),
+        composition_section(files, classes),
         sections.embedding_section(files),
+        fidelity_section(files),
         sections.captions_section(files, classes),
         sections.published_section(files),
         sections.provenance_section(files, provenance),

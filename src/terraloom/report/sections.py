@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from terraloom.classes import ClassTable
 from terraloom.report import figures, galleries, tables
-from terraloom.report.findings import APART, flat, legend, outsiders, source_files, strangers
+from terraloom.report.findings import APART, flat, legend, outsiders, source_files
 from terraloom.report.reading import STAGES, ProjectFiles
 from terraloom.report.views import (
     Block,
@@ -88,42 +88,13 @@ def pipeline_section(files: ProjectFiles) -> Section:
     return Section("pipeline", "How it was made", (PipelineView(steps, sources),))
 
 
-def composition_section(files: ProjectFiles, classes: ClassTable) -> Section:
-    """Class shares, real beside each synthetic origin."""
-    title = "Composition"
-    summary = files.scores.get("composition")
-    if summary is None:
-        return Section("composition", title, (missing("score", "composition"),))
-    blocks: list[Block] = [
-        FigureView(
-            "composition", "Mean class shares by origin",
-            "Bars per class and origin; synthetic origins are hatched.",
-            figures.composition(summary["origins"], classes),
-            (f"{tables.SUMMARY}, composition",),
-            (
-                "Class colours; synthetic origins hatched. Real: train rows. Synthetic: every "
-                "sample that was made, by its final mask.",
-            ),
-        ),
-        tables.composition_table(summary),
-    ]  # fmt: skip
-    strange = strangers(summary)
-    if strange:
-        blocks.append(
-            TextView(
-                f"Above the ceiling: {listed(strange)}. Their classes are mixed less like the real "
-                "rows than classes with exchanged names would be.",
-                "warning",
-            )
-        )
-    return Section("composition", title, tuple(blocks))
-
-
 def embedding_section(files: ProjectFiles) -> Section:
     """Maps of the images in the labeller's features, and silhouettes."""
     title = "Do synthetic images mix with real ones?"
     path = files.folder / _EMBEDDING
     blocks: list[Block] = []
+    summary = files.scores.get("embedding")
+    drawn = _drawn(summary) if summary else ""
     if path.exists():
         rows = pq.read_table(path).to_pydict()
         maps: dict[str, Float64Array] = {}
@@ -139,12 +110,11 @@ def embedding_section(files: ProjectFiles) -> Section:
                     "Scatter plots of images by origin.",
                     figures.embedding(maps, rows["origin"]), (_EMBEDDING,),
                     (
-                        "Real: train rows. Distances and sizes of clusters on such maps have no "
-                        "scale; the silhouettes below are measured in the features.",
+                        f"Real: train rows.{drawn} Distances and sizes of clusters on such maps "
+                        "have no scale; the silhouettes below are measured in the features.",
                     ),
                 )
             )  # fmt: skip
-    summary = files.scores.get("embedding")
     if summary:
         blocks.append(tables.silhouette_table(summary))
         apart = outsiders(summary)
@@ -158,10 +128,18 @@ def embedding_section(files: ProjectFiles) -> Section:
             )
     else:
         blocks.append(missing("score", "embedding"))
-    nearest = files.scores.get("nearest")
-    if nearest:
-        blocks.append(tables.nearest_table(nearest))
     return Section("embedding", title, tuple(blocks))
+
+
+def _drawn(summary: Mapping[str, Any]) -> str:
+    """Which images the map leaves out, as a sentence with a space before it; often nothing."""
+    counts, totals = summary["counts"], summary.get("totals", {})
+    thinned = [
+        f"{count(counts[name])} of {count(total)} {name}"
+        for name, total in totals.items()
+        if counts[name] < total
+    ]
+    return f" Drawn evenly: {listed(thinned)}." if thinned else ""
 
 
 def captions_section(files: ProjectFiles, classes: ClassTable) -> Section:

@@ -358,31 +358,6 @@ def agreement_table(summary: Mapping[str, Any]) -> TableView:
     )
 
 
-def composition_table(summary: Mapping[str, Any]) -> TableView:
-    """Distances of class shares to the real ones, between floor and ceiling."""
-    rows = [
-        (name(origin), number(count(entry["samples"])), number(distance(entry["distance"])))
-        for origin, entry in summary["origins"].items()
-        if origin != "real"
-    ]
-    real = summary["origins"]["real"]["samples"]
-    floor = number(distance(summary["floor"]))
-    rows.insert(0, (name("floor: real val", ""), number(count(summary["floor_samples"])), floor))
-    ceiling = number(distance(summary["ceiling"]))
-    rows.append((name("ceiling: real shares, classes rotated"), number(ABSENT), ceiling))
-    return TableView(
-        "Distance of mean class shares to the real train rows",
-        ("samples of", "samples", "Jensen-Shannon distance, base 2"),
-        tuple(rows),
-        (f"{SUMMARY}, composition",),
-        (
-            f"Against {count(real)} real train samples; 0 is equal, 1 is disjoint. Below the floor "
-            "the difference is no larger than between two parts of the real data. Floor and "
-            "origins differ in their number of samples.",
-        ),
-    )
-
-
 def silhouette_table(summary: Mapping[str, Any]) -> TableView:
     """Silhouettes between origins beside their floor."""
     counts = summary["counts"]
@@ -406,29 +381,6 @@ def silhouette_table(summary: Mapping[str, Any]) -> TableView:
         (
             f"Features: {summary['features']}. Near 0 the groups mix, near 1 they lie apart; "
             "taken in the features, not on the maps.",
-        ),
-    )
-
-
-def nearest_table(summary: Mapping[str, Any]) -> TableView:
-    """How far synthetic images lie from the nearest real train image."""
-    rows = [
-        (
-            name(origin),
-            number(count(entry["samples"])),
-            *(number(f"{value:.2f}") for value in entry["quartiles"]),
-        )
-        for origin, entry in summary.items()
-    ]
-    return TableView(
-        "Distance to the nearest real train image",
-        ("origin", "samples", "lower quartile", "median", "upper quartile"),
-        tuple(rows),
-        (f"{SUMMARY}, nearest",),
-        (
-            "In units of the median distance of real val images, measured in the labeller's "
-            "features: about 1 for real images, near 0 for copies of train images, large for "
-            "images unlike any that was seen.",
         ),
     )
 

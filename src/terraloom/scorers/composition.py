@@ -1,16 +1,24 @@
 """Class shares: of each synthetic sample against what was asked, and of the corpus against real."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy.spatial.distance import jensenshannon
 
 from terraloom.classes import ClassTable
+from terraloom.fidelity.shares import (
+    Estimate,
+    ShareComparison,
+    compare_shares,
+    share_distance,
+)
 from terraloom.scorers._face import Column, Corpus, Part, Scorer
+from terraloom.seeds import generator_at
 from terraloom.tables import Table
 from terraloom.types import Float64Array
+
+_DRAWS: Final = 20
 
 
 class Settings(BaseModel):
@@ -30,8 +38,9 @@ class CompositionScorer:
         ),
     )
 
-    def __init__(self, classes: ClassTable) -> None:
+    def __init__(self, classes: ClassTable, seed: int) -> None:
         self.classes = classes
+        self.seed = seed
 
     def score(self, part: Part) -> Mapping[str, Sequence[float | None]]:
         """Half the sum of absolute differences, 0 … 1; None where no mask was asked for."""
@@ -45,49 +54,110 @@ class CompositionScorer:
         return {"composition_error": errors}
 
     def summarise(self, corpus: Corpus) -> dict[str, Any]:
-        """Mean shares per origin and their distance to real train rows, with floor and ceiling.
+        """Class shares per origin against real train rows, with intervals, floor and ceiling.
 
-        Distance: Jensen-Shannon, base 2, 0 … 1. Floor: real train against real val. Ceiling: mean
-        over real train shares whose classes are rotated by 1 … N−1.
+        Jensen-Shannon distance of mean shares, base 2, 0 … 1. Floor: real train against real val.
+        Ceiling: mean over real train shares whose classes are rotated by 1 … N−1. "equal" holds
+        distances of origin and floor at one number of samples, drawn several times; "per_class"
+        mean, quartiles and Wasserstein distance of the shares. Intervals are 95 %, over places of
+        real samples and parents of synthetic ones (single samples where there is none).
         """
-        real = _shares(corpus.real, "split", "train")
-        val = _shares(corpus.real, "split", "val")
+        real, places = _shares(corpus.real, "split", "train", "place")
+        val, val_places = _shares(corpus.real, "split", "val", "place")
         mean = real.mean(axis=0)
-        rotated = [
-            jensenshannon(mean, np.roll(mean, shift), base=2) for shift in range(1, len(mean))
-        ]
+        rotated = [share_distance(mean, np.roll(mean, shift)) for shift in range(1, len(mean))]
         origins: dict[str, Any] = {
-            "real": {"shares": _rounded(mean), "samples": len(real), "distance": 0.0}
+            "real": {
+                "shares": _rounded(mean),
+                "samples": len(real),
+                "distance": 0.0,
+                "per_class": self._classes(real),
+            }
         }
         names = sorted(set(corpus.synthetic.read(["origin"]).column("origin").to_pylist()))
         for origin in names:
-            shares = _shares(corpus.synthetic, "origin", origin)
-            known = shares[shares.sum(axis=1) > 0]
-            if not len(known):
+            shares, parents = _shares(corpus.synthetic, "origin", origin, "parent")
+            if not len(shares):
                 continue
+            found = compare_shares(real, shares, places, parents, seed=self.seed)
+            size = min(len(real), len(val), len(shares))
             origins[origin] = {
-                "shares": _rounded(known.mean(axis=0)),
-                "samples": len(known),
-                "distance": round(float(jensenshannon(mean, known.mean(axis=0), base=2)), 4),
+                "shares": _rounded(shares.mean(axis=0)),
+                "samples": len(shares),
+                "groups": len(set(parents)),
+                "distance": round(found.jensen_shannon.value, 4),
+                "interval": _interval(found.jensen_shannon),
+                "equal": {
+                    "samples": size,
+                    "draws": _DRAWS,
+                    "distance": self._drawn(real, shares, size, origin),
+                    "floor": self._drawn(real, val, size, "floor"),
+                },
+                "per_class": self._classes(shares, found),
             }
-        return {
+        summary: dict[str, Any] = {
             "classes": list(self.classes.names),
             "origins": origins,
-            "floor": round(float(jensenshannon(mean, val.mean(axis=0), base=2)), 4),
+            "floor": round(share_distance(mean, val.mean(axis=0)), 4),
             "floor_samples": len(val),
             "ceiling": round(float(np.mean(rotated)), 4),
         }
+        floor = compare_shares(real, val, places, val_places, seed=self.seed)
+        summary["floor_per_class"] = self._classes(val, floor)
+        return summary
+
+    def _classes(
+        self, shares: Float64Array, found: ShareComparison | None = None
+    ) -> list[dict[str, Any]]:
+        """One entry per class: how its share is spread over samples, and how far from real."""
+        entries: list[dict[str, Any]] = []
+        for label, name in enumerate(self.classes.names):
+            values = shares[:, label]
+            entry: dict[str, Any] = {
+                "class": name,
+                "mean": round(float(values.mean()), 5),
+                "quartiles": _rounded(np.percentile(values, (25, 50, 75))),
+                "present": round(float((values > 0).mean()), 4),
+            }
+            if found is not None:
+                moved, gap = found.wasserstein[label], found.difference[label]
+                entry["wasserstein"] = round(moved.value, 5)
+                entry["wasserstein_interval"] = _interval(moved)
+                entry["difference"] = round(gap.value, 5)
+                entry["difference_interval"] = _interval(gap)
+            entries.append(entry)
+        return entries
+
+    def _drawn(self, real: Float64Array, other: Float64Array, size: int, name: str) -> float:
+        """Mean distance over draws of `size` samples of each."""
+        values = []
+        for draw in range(_DRAWS):
+            random = generator_at(self.seed, "composition", name, size, draw)
+            means = [s[random.permutation(len(s))[:size]].mean(axis=0) for s in (real, other)]
+            values.append(share_distance(means[0], means[1]))
+        return round(float(np.mean(values)), 4)
 
 
 def build(settings: Settings, classes: ClassTable, seed: int) -> Scorer:
-    """The scorer; `seed` plays no part."""
-    return CompositionScorer(classes)
+    """The scorer; draws follow `seed`."""
+    return CompositionScorer(classes, seed)
 
 
-def _shares(table: Table, column: str, value: str) -> Float64Array:
-    rows = table.read([column, "shares"]).to_pylist()
-    return np.array([row["shares"] for row in rows if row[column] == value], dtype=np.float64)
+def _shares(table: Table, column: str, value: str, group: str) -> tuple[Float64Array, list[str]]:
+    """Shares "sample class" of the samples that have a known pixel, and their groups."""
+    shares: list[list[float]] = []
+    groups: list[str] = []
+    for batch in table.batches(["id", column, "shares", group], rows=2000):
+        for row in batch.to_pylist():
+            if row[column] == value and sum(row["shares"]) > 0:
+                shares.append(row["shares"])
+                groups.append(row[group] or row["id"])
+    return np.array(shares, dtype=np.float64), groups
 
 
 def _rounded(values: Float64Array) -> list[float]:
     return [round(float(v), 5) for v in values]
+
+
+def _interval(estimate: Estimate) -> list[float]:
+    return [round(estimate.low, 5), round(estimate.high, 5)]

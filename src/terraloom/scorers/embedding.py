@@ -63,10 +63,12 @@ class EmbeddingScorer:
         segmenter = corpus.segmenter()
         size = next(stream_rows(corpus.synthetic, batch=1))[0].mask.shape[0]
         groups: dict[str, Float32Array] = {"real": self._real(corpus, segmenter, "train", size)}
+        totals = {"real": len(ids_of_split(corpus.real, "train"))}
         val = self._real(corpus, segmenter, "val", size)
         origins = corpus.synthetic.read(["id", "origin"]).to_pylist()
         for origin in sorted({row["origin"] for row in origins}):
             ids = [row["id"] for row in origins if row["origin"] == origin]
+            totals[origin] = len(ids)
             groups[origin] = self._features(corpus, segmenter, corpus.synthetic, ids, size)
         names = [name for name, group in groups.items() for _ in range(len(group))]
         features = np.concatenate(list(groups.values()))
@@ -74,6 +76,7 @@ class EmbeddingScorer:
         summary: dict[str, Any] = {
             "features": "labeller's encoder, last stage, pooled",
             "counts": {name: len(group) for name, group in groups.items()},
+            "totals": totals,
             "silhouette": _silhouette(scaled, names),
             "pairwise": {},
             "floor": self._floor(groups["real"], val, corpus.seed),
