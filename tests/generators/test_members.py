@@ -18,7 +18,11 @@ from terraloom.seeds import derive_seed, generator_at
 from terraloom.testing import toy_rows
 
 MEMBERS = families.members("generators")
-SMALL = {"flow": {"widths": (8, 16), "steps": 2}, "spade": {"width": 8}}
+SMALL = {
+    "flow": {"widths": (8, 16), "steps": 2},
+    "spade": {"width": 8},
+    "stylegan": {"width": 8, "widest": 16, "latent": 16, "augment_start": 0.3},
+}
 SHAPE = DataShape(4, 32, (0.4, 0.5, 0.3), (0.2, 0.15, 0.25))
 SIZE = 32
 
