@@ -24,7 +24,7 @@ LAYERS = (
     ("dataset",),
     ("learning",),
     ("segmenters", "generators", "captioners"),
-    ("segmenting",),
+    ("segmenting", "layouts"),
     ("ensemble", "calibration", "label_noise"),
     ("scorers", "exporters", "prediction"),
     (

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from terraloom.generators._class_shares import SharesMemory
+
 _START: Final = 4
 """Side of the learned constant that every image grows from."""
 _GROUP: Final = 4
@@ -95,8 +97,6 @@ class Mapping(nn.Module):
     """
 
     mean: Tensor
-    shares: Tensor
-    count: Tensor
 
     def __init__(self, latent: int, layers: int, num_shares: int) -> None:
         """`num_shares` is the length of the shares vector, 0 without conditioning."""
@@ -107,8 +107,7 @@ class Mapping(nn.Module):
         self.layers = nn.ModuleList(Linear(a, b, pace=0.01) for a, b in itertools.pairwise(sizes))
         self.register_buffer("mean", torch.zeros(latent))
         if num_shares:
-            self.register_buffer("shares", torch.zeros(_REMEMBERED, num_shares))
-            self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+            self.memory = SharesMemory(num_shares, _REMEMBERED)
 
     def forward(self, z: Tensor, shares: Tensor | None) -> Tensor:
         x = _unit(z)
@@ -123,20 +122,6 @@ class Mapping(nn.Module):
     def track(self, styles: Tensor) -> None:
         """Move the mean style toward this batch's."""
         self.mean.lerp_(styles.detach().float().mean(dim=0), 0.005)
-
-    def remember(self, shares: Tensor) -> None:
-        """Keep these shares, "batch class", in place of the oldest."""
-        start = int(self.count)
-        places = torch.arange(start, start + len(shares), device=shares.device) % _REMEMBERED
-        self.shares[places] = shares
-        self.count += len(shares)
-
-    def remembered(self, seed: int) -> Tensor:
-        """Shares of one remembered crop, "class"; even shares before any was seen."""
-        known = min(int(self.count), _REMEMBERED)
-        if known == 0:
-            return torch.full_like(self.shares[0], 1 / self.shares.shape[1])
-        return self.shares[seed % known]
 
 
 class _StyledLayer(nn.Module):

@@ -157,7 +157,7 @@ class StyleganGenerator:
         shares = None
         if self.settings.shares:
             shares = self.fabric.to_device(class_shares(batch.labels, self.num_classes))
-            self.generator.mapping.remember(shares)
+            self.generator.mapping.memory.remember(shares)
         z = random.standard_normal((count, self.settings.latent), dtype=np.float32)
         grain = random.standard_normal((count, self.generator.noise_length), dtype=np.float32)
         noise = (torch.from_numpy(z), torch.from_numpy(grain))
@@ -221,8 +221,9 @@ class StyleganGenerator:
             return self._images(seeds, None)
         shares = class_shares(labels, self.num_classes)
         free = (labels == UNKNOWN).flatten(1).all(dim=1)
-        drawn = [self.average.mapping.remembered(derive_seed(seed, "shares")) for seed in seeds]
-        return self._images(seeds, torch.where(free[:, None], torch.stack(drawn).cpu(), shares))
+        known = self.average.mapping.memory.known().cpu()
+        drawn = known[[derive_seed(seed, "shares") % len(known) for seed in seeds]]
+        return self._images(seeds, torch.where(free[:, None], drawn, shares))
 
     @torch.inference_mode()
     def sample_shares(self, shares: Tensor, seeds: Sequence[int]) -> Tensor:
