@@ -2,7 +2,9 @@
 
 After Karras et al. 2019 (StyleGAN, arXiv 1812.04948) and 2020 (StyleGAN2, arXiv 1912.04958).
 Learning rates are equalised as in Karras et al. 2018 (arXiv 1710.10196, section 4.1): weights are
-drawn from N(0, 1) and scaled by 1/√(fan-in) where they are used.
+drawn from N(0, 1) and scaled by 1/√(fan-in) where they are used. A leaky rectifier's gain of √2 is
+taken by the layer before it (√2 · max(x, x/5) = max(√2 x, √2 x/5)), which spares a pass over all
+features.
 """
 
 import itertools
@@ -30,13 +32,15 @@ _REMEMBERED: Final = 512
 class Linear(nn.Module):
     """Fully connected layer with equalised learning rate."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, pace: float = 1.0) -> None:
-        """`pace` multiplies the learning rate; the mapping network's is 0.01."""
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: float = 0.0, pace: float = 1.0, gain: float = 1.0
+    ) -> None:
+        """`pace` multiplies the learning rate (0.01 in the mapping network), `gain` the output."""
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs) / pace)
         self.bias = nn.Parameter(torch.full((outputs,), bias / pace))
-        self.scale = pace / math.sqrt(inputs)
-        self.pace = pace
+        self.scale = gain * pace / math.sqrt(inputs)
+        self.pace = gain * pace
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight * self.scale, self.bias * self.pace)
@@ -45,15 +49,19 @@ class Linear(nn.Module):
 class Convolution(nn.Module):
     """Convolution with equalised learning rate."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, bias: bool = True, gain: float = 1.0
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self.scale = 1 / math.sqrt(inputs * kernel**2)
+        self.scale = gain / math.sqrt(inputs * kernel**2)
+        self.gain = gain
 
     def forward(self, x: Tensor) -> Tensor:
         padding = self.weight.shape[-1] // 2
-        return F.conv2d(x, self.weight * self.scale, self.bias, padding=padding)
+        bias = None if self.bias is None else self.bias * self.gain
+        return F.conv2d(x, self.weight * self.scale, bias, padding=padding)
 
 
 class ModulatedConvolution(nn.Module):
@@ -75,18 +83,23 @@ class ModulatedConvolution(nn.Module):
         self.demodulate = demodulate
         self.padding = kernel // 2
 
-    def forward(self, x: Tensor, style: Tensor, *, double: bool = False) -> Tensor:
-        """Convolve "batch channel height width"; `double` doubles the side before."""
+    def forward(self, x: Tensor, style: Tensor, *, double: bool = False) -> tuple[Tensor, Tensor]:
+        """Convolve "batch channel height width"; `double` doubles the side before.
+
+        Returns:
+            The convolution of the scaled input, and what its channels are to be scaled by, "batch
+            channel 1 1"; whoever goes over the features next multiplies both in passing.
+        """
         scales = self.affine(style)
         weight = self.weight * self.scale
         x = x * scales[:, :, None, None]
         if double:
             x = doubled(x)
         x = F.conv2d(x, weight, padding=self.padding)
-        if self.demodulate:
-            power = scales.square() @ weight.square().sum(dim=(2, 3)).t()
-            x = x * (power + _STABLE).rsqrt()[:, :, None, None]
-        return x
+        if not self.demodulate:
+            return x, x.new_ones(1, 1, 1, 1)
+        power = scales.square() @ weight.square().sum(dim=(2, 3)).t()
+        return x, (power + _STABLE).rsqrt()[:, :, None, None]
 
 
 class Mapping(nn.Module):
@@ -104,7 +117,9 @@ class Mapping(nn.Module):
         self.embed = Linear(num_shares, latent) if num_shares else None
         inputs = latent * (2 if num_shares else 1)
         sizes = [inputs] + [latent] * layers
-        self.layers = nn.ModuleList(Linear(a, b, pace=0.01) for a, b in itertools.pairwise(sizes))
+        self.layers = nn.ModuleList(
+            Linear(a, b, pace=0.01, gain=_GAIN) for a, b in itertools.pairwise(sizes)
+        )
         self.register_buffer("mean", torch.zeros(latent))
         if num_shares:
             self.memory = SharesMemory(num_shares, _REMEMBERED)
@@ -115,7 +130,7 @@ class Mapping(nn.Module):
             assert shares is not None
             x = torch.cat([x, _unit(self.embed(shares))], dim=1)
         for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2) * _GAIN
+            x = _rectified(layer(x))
         return x
 
     @torch.no_grad()
@@ -134,9 +149,9 @@ class _StyledLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor, *, double: bool = False) -> Tensor:
-        x = self.convolution(x, style, double=double)
-        x = x + noise * self.strength + self.bias[None, :, None, None]
-        return F.leaky_relu(x, 0.2) * _GAIN
+        x, scale = self.convolution(x, style, double=double)
+        x = torch.addcmul(noise * (self.strength * _GAIN), x, scale * _GAIN)
+        return _rectified(x + self.bias[None, :, None, None] * _GAIN)
 
 
 class StyleGenerator(nn.Module):
@@ -192,7 +207,7 @@ class StyleGenerator(nn.Module):
             if level:
                 x = self.first[level - 1](x, style, next(planes), double=True)
             x = layer(x, style, next(planes))
-            drawn = paint(x, style)
+            drawn, _ = paint(x, style)
             image = drawn if image is None else doubled(image) + drawn
         assert image is not None
         return image + self.offset[None, :, None, None]
@@ -212,14 +227,15 @@ class _ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.first = Convolution(inputs, inputs, 3)
+        self.first = Convolution(inputs, inputs, 3, gain=_GAIN)
+        # Both paths add up to unit variance: the paper's division of the sum by √2, taken before.
         self.second = Convolution(inputs, outputs, 3)
-        self.skip = Convolution(inputs, outputs, 1, bias=False)
+        self.skip = Convolution(inputs, outputs, 1, bias=False, gain=1 / _GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = halved(F.leaky_relu(self.first(x), 0.2) * _GAIN)
-        y = F.leaky_relu(self.second(y), 0.2) * _GAIN
-        out: Tensor = (y + self.skip(halved(x))) / _GAIN
+        y = halved(_rectified(self.first(x)))
+        y = _rectified(self.second(y))
+        out: Tensor = y + self.skip(halved(x))
         return out
 
 
@@ -236,22 +252,22 @@ class ResidualDiscriminator(nn.Module):
         sides = _sides(size)[::-1]
         widths = [channels_at(side, size, width, most) for side in sides]
         last = widths[-1]
-        self.enter = Convolution(3, widths[0], 1)
+        self.enter = Convolution(3, widths[0], 1, gain=_GAIN)
         self.blocks = nn.ModuleList(_ResidualBlock(a, b) for a, b in itertools.pairwise(widths))
-        self.merge = Convolution(last + 1, last, 3)
-        self.hidden = Linear(last * _START**2, last)
+        self.merge = Convolution(last + 1, last, 3, gain=_GAIN)
+        self.hidden = Linear(last * _START**2, last, gain=_GAIN)
         self.verdict = Linear(last, 1)
         self.project = Linear(num_shares, last) if num_shares else None
         self.name = Linear(last, num_shares) if num_shares else None
 
     def forward(self, images: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Verdicts "batch" (above 0 real) and logits of shares "batch class" (empty without)."""
-        x = F.leaky_relu(self.enter(images), 0.2) * _GAIN
+        x = _rectified(self.enter(images))
         for block in self.blocks:
             x = block(x)
         x = torch.cat([x, _minibatch_deviation(x)], dim=1)
-        x = F.leaky_relu(self.merge(x), 0.2) * _GAIN
-        features = F.leaky_relu(self.hidden(x.flatten(1)), 0.2) * _GAIN
+        x = _rectified(self.merge(x))
+        features = _rectified(self.hidden(x.flatten(1)))
         verdict = self.verdict(features)[:, 0]
         if self.project is None or self.name is None:
             return verdict, verdict.new_zeros(len(verdict), 0)
@@ -279,6 +295,11 @@ def halved(x: Tensor) -> Tensor:
 
 def _sides(size: int) -> Sequence[int]:
     return [_START << level for level in range(int(math.log2(size // _START)) + 1)]
+
+
+def _rectified(x: Tensor) -> Tensor:
+    """Leaky rectifier, in place: the features before it are needed nowhere."""
+    return F.leaky_relu(x, 0.2, inplace=True)
 
 
 def _unit(x: Tensor) -> Tensor:
