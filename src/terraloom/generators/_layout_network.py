@@ -68,11 +68,9 @@ class LayoutUNet(nn.Module):
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = block(torch.cat([x, passed.pop()], dim=1), embedding)
         learned = F.pixel_shuffle(self.leave(F.silu(self.normal(x))), self.patch)
-        # Were pixels independent, Bayes' rule would give share · exp(−|x − e_c|² / 2σ²) for class
-        # c, that is log share + x_c / σ² up to a constant: known in closed form, so that the
-        # network learns what neighbours tell.
-        prior = shares.clamp_min(_LEAST).log()[:, :, None, None]
-        logits: Tensor = learned + prior + noisy / sigma.square()[:, None, None, None]
+        # Under endless noise the chance of a class is its share: known in closed form, so that the
+        # network learns only what the noisy mask tells beyond it.
+        logits: Tensor = learned + shares.clamp_min(_LEAST).log()[:, :, None, None]
         return logits
 
 
