@@ -208,5 +208,6 @@ def test_it_tells_its_speed_for_estimates(name):
     module = families.member("generators", name)
     assert module.TRAINING_RATE > 0
     assert module.SAMPLING_RATE > 0
-    freely = "unconditional" in build(name).makes
-    assert getattr(module, "SAMPLES_FREELY", False) == freely
+    makes = build(name).makes
+    assert getattr(module, "SAMPLES_FREELY", False) == ("unconditional" in makes)
+    assert getattr(module, "SAMPLES_MASKS", True) == ("conditional" in makes)

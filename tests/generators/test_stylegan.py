@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terraloom.dataset.rows import Row, TrainRows
+from terraloom.dataset.rows import Row, TrainRows, train_rows, val_rows
 from terraloom.errors import SettingsError
+from terraloom.generating import synthesize, train_generator
 from terraloom.generators import _augmentation, stylegan
 from terraloom.generators._augmentation import AdaptiveStrength, augment
 from terraloom.generators._face import DataShape
@@ -23,7 +24,8 @@ from terraloom.learning.batches import draw_batch
 from terraloom.learning.checkpoint import load_checkpoint, save_checkpoint
 from terraloom.learning.device import make_fabric
 from terraloom.seeds import derive_seed, generator_at
-from terraloom.testing import toy_rows
+from terraloom.settings import GenerateSettings
+from terraloom.testing import colour_labeller, toy_classes, toy_rows, write_real
 
 SIZE = 32
 SMALL = {"width": 8, "widest": 16, "latent": 16, "batch_size": 4, "ema": 0.9}
@@ -348,3 +350,19 @@ def test_class_shares_are_counted_over_known_pixels():
     shares = class_shares(labels, 4)
     torch.testing.assert_close(shares[0], torch.tensor([0, 2 / 3, 0, 1 / 3]))
     assert shares[1].tolist() == [0, 0, 0, 0]
+
+
+def test_it_trains_and_samples_by_the_common_way(tmp_path):
+    real, fabric = write_real(tmp_path / "real"), make_fabric(1)
+    options = {**SMALL, "images": 16, "checks": 2}
+    trained = train_generator(
+        "stylegan", options, train_rows(real), val_rows(real), tmp_path / "model",
+        classes=toy_classes(), size=SIZE, labeller=colour_labeller(fabric), seed=3, fabric=fabric,
+    )  # fmt: skip
+    made = synthesize(
+        {"stylegan": trained}, train_rows(real), tmp_path / "samples",
+        classes=toy_classes(), settings=GenerateSettings(size=SIZE, shard_rows=4), seed=5,
+    ).read().to_pylist()  # fmt: skip
+    assert len(made) == 8
+    assert {row["origin"] for row in made} == {"unconditional"}
+    assert len({row["image"]["bytes"] for row in made}) == 8

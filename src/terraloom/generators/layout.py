@@ -38,6 +38,8 @@ from terraloom.learning.schedule import rate_factor
 from terraloom.seeds import generator_at
 from terraloom.types import Float64Array, LabelMask
 
+SAMPLES_MASKS: Final = False
+"""Whether images are made for masks."""
 MAKES_LAYOUTS: Final = True
 """It makes masks, no images."""
 TRAINING_RATE: Final = 70.0

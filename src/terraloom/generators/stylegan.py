@@ -29,6 +29,8 @@ from terraloom.learning.device import placed
 from terraloom.learning.ema import averaged_copy, update_average
 from terraloom.seeds import derive_seed
 
+SAMPLES_MASKS: Final = False
+"""Whether samples are made for masks."""
 SAMPLES_FREELY: Final = True
 """Whether unconditional samples are made as well."""
 TRAINING_RATE: Final = 50.0
