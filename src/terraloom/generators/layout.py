@@ -44,7 +44,7 @@ MAKES_LAYOUTS: Final = True
 """It makes masks, no images."""
 TRAINING_RATE: Final = 70.0
 """Masks of 64 pixels per second on two CPU cores at default width, for estimates of time."""
-SAMPLING_RATE: Final = 12.0
+SAMPLING_RATE: Final = 10.0
 """As `TRAINING_RATE`, for sampling."""
 _REMEMBERED: Final = 4096
 """Class shares of training crops that targets are completed from."""
