@@ -25,7 +25,7 @@ LAYERS = (
     ("learning",),
     ("fidelity",),
     ("segmenters", "generators", "captioners"),
-    ("segmenting",),
+    ("segmenting", "layouts"),
     ("ensemble", "calibration", "label_noise"),
     ("scorers", "exporters", "prediction"),
     (

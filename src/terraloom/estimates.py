@@ -92,8 +92,10 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
         module = families.member("generators", name)
         options = member_settings(settings, "generators", name)
         scale = (size / _REFERENCE_SIDE) ** 2
-        count = round(settings.generate.conditional_per_row * train)
-        # Members that also sample freely say so on the generator; the estimate counts both.
+        count = 0
+        # What a member makes stands in its module too, so that nothing need be built to count.
+        if getattr(module, "SAMPLES_MASKS", True):
+            count += round(settings.generate.conditional_per_row * train)
         if getattr(module, "SAMPLES_FREELY", False):
             count += round(settings.generate.unconditional_per_row * train)
         made += count

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from terraloom.learning.batches import Batch
+from terraloom.types import Float64Array, LabelMask
 
 Making = Literal["conditional", "unconditional"]
 
@@ -77,4 +78,61 @@ class Generator(Protocol):
 
         Returns:
             float32 "batch 3 height width", 0 … 1.
+        """
+
+
+class LayoutGenerator(Protocol):
+    """Makes label masks with asked-for class shares; trained as a `Generator` is.
+
+    The same target and seed give the same mask, but for a few pixels that rounding may move between
+    batches of other sizes.
+    """
+
+    makes: frozenset[Making]
+    """Empty: no images."""
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Every network, averages included."""
+
+    def sampling_modules(self) -> Mapping[str, nn.Module]:
+        """The networks that sampling needs."""
+
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """Every optimiser."""
+
+    def numbers(self) -> dict[str, Any]:
+        """JSON-like state beside the tensors."""
+
+    def restore_numbers(self, numbers: Mapping[str, Any]) -> None:
+        """Take `numbers` of a checkpoint back."""
+
+    def step(self, batch: Batch, random: np.random.Generator, progress: float) -> dict[str, float]:
+        """One update of all networks on the batch's labels; returns losses for the log."""
+
+    def completed_targets(
+        self,
+        targets: Sequence[Float64Array],
+        seeds: Sequence[int],
+        names: tuple[str, ...] | None = None,
+    ) -> Float64Array:
+        """Full targets "mask class" of sparse ones, as training masks with such shares have it."""
+
+    def masks(
+        self,
+        targets: Sequence[Float64Array],
+        seeds: Sequence[int],
+        names: tuple[str, ...] | None = None,
+        *,
+        exact: bool = True,
+    ) -> list[LabelMask]:
+        """One mask per target.
+
+        Args:
+            targets: shares per class, "class", 0 … 1; NaN leaves a class free.
+            seeds: one per mask; neither the global random state nor batch mates matter.
+            names: of the classes, for messages.
+            exact: meet the completed target to the pixel.
+
+        Returns:
+            Labels "height width" without unknown pixels.
         """

@@ -29,3 +29,12 @@ def seeded_normal(seeds: Sequence[int], shape: tuple[int, ...], name: str) -> Te
         generator = torch.Generator().manual_seed(derive_seed(seed, name))
         drawn.append(torch.randn(shape, generator=generator))
     return torch.stack(drawn)
+
+
+def class_shares(labels: Tensor, num_classes: int) -> Tensor:
+    """Share of each class among the known pixels: labels "batch height width" to "batch class".
+
+    Rows sum to 1; a mask without a known pixel gives a row of zeros.
+    """
+    counts = label_planes(labels, num_classes)[:, :num_classes].sum(dim=(2, 3))
+    return counts / counts.sum(dim=1, keepdim=True).clamp_min(1.0)
