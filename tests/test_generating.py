@@ -9,13 +9,15 @@ from terraloom import generating
 from terraloom.dataset.rows import TrainRows, train_rows, val_rows
 from terraloom.errors import RoleError
 from terraloom.files import read_json, read_lines, sha256_of
-from terraloom.generating import load_generator, plan_samples, synthesize, train_generator
+from terraloom.generating import load_generator, synthesize, train_generator
 from terraloom.learning.device import make_fabric
+from terraloom.sample_plan import Makes, plan_samples
 from terraloom.samples import decode
 from terraloom.settings import GenerateSettings
 from terraloom.testing import colour_labeller, toy_classes, toy_rows, write_real
 
-BOTH = frozenset({"conditional", "unconditional"})
+BOTH = Makes(frozenset({"conditional", "unconditional"}))
+MASKED = Makes(frozenset({"conditional"}))
 FLOW = {"images": 8, "batch_size": 4, "widths": (8, 16), "steps": 2, "checks": 2}
 SPADE = {"images": 8, "batch_size": 4, "width": 8, "checks": 1}
 
@@ -32,6 +34,10 @@ def real(tmp_path_factory):
 
 def settings(**changes):
     return GenerateSettings(size=32, shard_rows=4, **changes)
+
+
+def planned(generators, rows, wanted, seed=1, **options):
+    return plan_samples(generators, rows, wanted, seed, toy_classes(), **options)
 
 
 def train(real, folder, fabric, name="flow", options=FLOW):
@@ -60,9 +66,7 @@ def make(generators, real, folder, **changes):
 @pytest.mark.parametrize("per_row", [0.5, 1.0, 2.4])
 def test_the_plan_takes_every_mask_about_equally_often(per_row):
     rows, _ = toy_rows(7, 1)
-    orders = plan_samples(
-        {"spade": frozenset({"conditional"})}, rows, settings(conditional_per_row=per_row), seed=1
-    )
+    orders = planned({"spade": MASKED}, rows, settings(conditional_per_row=per_row))
     assert len(orders) == round(per_row * 7)
     counts = Counter(order.parent for order in orders)
     times = [counts.get(row, 0) for row in range(7)]
@@ -71,11 +75,11 @@ def test_the_plan_takes_every_mask_about_equally_often(per_row):
 
 def test_the_plan_is_in_id_order_with_ids_and_seeds_of_their_own():
     rows, _ = toy_rows(6, 1)
-    orders = plan_samples({"spade": frozenset({"conditional"}), "flow": BOTH}, rows, settings(), 1)
+    orders = planned({"spade": MASKED, "flow": BOTH}, rows, settings())
     ids = [order.id for order in orders]
     assert ids == sorted(set(ids))
     assert len({order.seed for order in orders}) == len(orders) == 18
-    assert Counter((o.generator, o.making) for o in orders) == {
+    assert Counter((o.generator, o.origin) for o in orders) == {
         ("flow", "conditional"): 6,
         ("flow", "unconditional"): 6,
         ("spade", "conditional"): 6,
@@ -84,9 +88,9 @@ def test_the_plan_is_in_id_order_with_ids_and_seeds_of_their_own():
 
 def test_only_conditional_orders_have_a_parent_and_crops_lie_within_it():
     rows, _ = toy_rows(6, 1, 40, 64)
-    orders = plan_samples({"flow": BOTH}, rows, settings(conditional_per_row=5), seed=1)
+    orders = planned({"flow": BOTH}, rows, settings(conditional_per_row=5))
     for order in orders:
-        assert (order.parent is None) == (order.making == "unconditional")
+        assert (order.parent is None) == (order.origin == "unconditional")
         assert 0 <= order.top <= 8
         assert 0 <= order.left <= 32
     assert len({(o.top, o.left) for o in orders if o.parent == 0}) > 1
@@ -94,21 +98,21 @@ def test_only_conditional_orders_have_a_parent_and_crops_lie_within_it():
 
 def test_the_plan_follows_its_seed():
     rows, _ = toy_rows(6, 1)
-    plans = [plan_samples({"flow": BOTH}, rows, settings(), seed) for seed in (1, 1, 2)]
+    plans = [planned({"flow": BOTH}, rows, settings(), seed) for seed in (1, 1, 2)]
     assert plans[0] == plans[1] != plans[2]
 
 
 def test_another_generator_does_not_change_the_orders_of_the_first():
     rows, _ = toy_rows(6, 1)
-    alone = plan_samples({"flow": BOTH}, rows, settings(), 1)
-    joined = plan_samples({"flow": BOTH, "spade": frozenset({"conditional"})}, rows, settings(), 1)
+    alone = planned({"flow": BOTH}, rows, settings())
+    joined = planned({"flow": BOTH, "spade": MASKED}, rows, settings())
     assert [o for o in joined if o.generator == "flow"] == alone
 
 
 def test_nothing_asked_for_plans_nothing():
     rows, _ = toy_rows(3, 1)
     none = settings(conditional_per_row=0, unconditional_per_row=0)
-    assert plan_samples({"flow": BOTH}, rows, none, 1) == []
+    assert planned({"flow": BOTH}, rows, none) == []
 
 
 def test_samples_carry_the_crop_of_a_train_mask_and_name_it_as_parent(generators, real, tmp_path):

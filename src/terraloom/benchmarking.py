@@ -25,7 +25,7 @@ from terraloom.seeds import derive_seed, generator_at
 from terraloom.segmenting import Recipe, evaluate, train_segmenter
 from terraloom.settings import BenchmarkSettings
 from terraloom.tables import Table
-from terraloom.types import Int64Array
+from terraloom.types import MASK_FIRST, Int64Array
 from terraloom.verdict import (
     METRICS,
     Bootstrap,
@@ -250,7 +250,7 @@ def _rows_by_arm(inputs: Inputs, arms: Sequence[str], seed: int) -> dict[str, Tr
     everything = sorted(origins)
     drawn = generator_at(seed, "unfiltered").permutation(len(everything))[: len(kept)]
     groups = {
-        "conditional": [name for name in kept if origins[name] == "conditional"],
+        "conditional": [name for name in kept if origins[name] in MASK_FIRST],
         "unconditional": [name for name in kept if origins[name] == "unconditional"],
         "unfiltered": sorted(everything[i] for i in drawn),
     }

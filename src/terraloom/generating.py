@@ -1,5 +1,6 @@
-"""Face of the generation stage: train generators, plan what to make, and make it."""
+"""Face of the generation stage: train generators, and make what was planned."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,38 +10,54 @@ import numpy as np
 import pyarrow as pa
 import torch
 from lightning_fabric import Fabric
-from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from terraloom import families
 from terraloom.classes import UNKNOWN, ClassTable
 from terraloom.dataset.rows import TrainRows, ValRows, channel_statistics
-from terraloom.errors import RoleError
+from terraloom.errors import InputError, RoleError, RunError
 from terraloom.files import (
     append_line,
-    atomic_path,
     make_folder,
     read_json,
+    remove_folder,
     sha256_of,
     sha256_of_value,
     write_json,
 )
-from terraloom.generators._face import DataShape, Generator, GeneratorSettings, Making
+from terraloom.generators._face import (
+    DataShape,
+    Generator,
+    GeneratorSettings,
+    Guidable,
+    LayoutGenerator,
+    PairGenerator,
+    SharesGenerator,
+    Teacher,
+)
 from terraloom.learning.batches import draw_batch
 from terraloom.learning.checkpoint import load_weights, save_weights
 from terraloom.learning.loop import LoopPlan, finish_loop, run_loop
+from terraloom.progress import console
+from terraloom.sample_plan import Makes, Order, asked_shares, plan_samples, told_shares
 from terraloom.samples import Sample, samples_to_table
-from terraloom.seeds import derive_seed, generator_at
+from terraloom.seeds import derive_seed
 from terraloom.segmenting import TrainedSegmenter
 from terraloom.settings import GenerateSettings
 from terraloom.tables import Shard, Table, plan_shards, write_table
-from terraloom.types import ImageU8, LabelMask
+from terraloom.types import Float64Array, ImageU8, LabelMask
+from terraloom.watching import ImageWatch, LayoutWatch
 
 _SAMPLE_BATCH: Final = 32
-_GRID_MASKS: Final = 6
-_GRID_SEEDS: Final = 4
-_MONITOR_MASKS: Final = 32
+_FEW_IMAGES: Final = 16
+_STATE: Final = "state.json"
+_WEIGHTS: Final = "weights.safetensors"
+_BEST: Final = "best.safetensors"
+_STUDENT: Final = "student"
+_PAIRS: Final = "pairs"
+_STATE_VERSION: Final = 2
+AnyGenerator = Generator | LayoutGenerator
 
 
 @dataclass(frozen=True)
@@ -48,15 +65,46 @@ class TrainedGenerator:
     """A generator ready to sample."""
 
     name: str
-    generator: Generator
+    generator: AnyGenerator
     weights_sha256: str
+
+    @property
+    def makes(self) -> Makes:
+        """What may be planned for it."""
+        shares = isinstance(self.generator, SharesGenerator) and self.generator.takes_shares
+        return Makes(self.generator.makes, shares)
+
+    @property
+    def is_layout(self) -> bool:
+        """Whether it makes masks and no images."""
+        return isinstance(self.generator, LayoutGenerator)
 
     def images(self, labels: Sequence[LabelMask], seeds: Sequence[int]) -> list[ImageU8]:
         """One 8-bit image "height width 3" per mask; masks of one size, 255 where it may choose."""
+        assert not isinstance(self.generator, LayoutGenerator)
         stacked = torch.from_numpy(np.stack(labels)).long()
-        pixels = self.generator.sample(stacked, seeds)
-        shown = (pixels.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
-        return list(shown)
+        return _shown(self.generator.sample(stacked, seeds))
+
+    def images_of_shares(self, shares: Float64Array, seeds: Sequence[int]) -> list[ImageU8]:
+        """One 8-bit image per row of class shares, "image class"."""
+        assert isinstance(self.generator, SharesGenerator)
+        return _shown(self.generator.sample_shares(torch.from_numpy(shares).float(), seeds))
+
+    def pairs(
+        self, seeds: Sequence[int], shares: Float64Array | None = None
+    ) -> tuple[list[ImageU8], list[LabelMask]]:
+        """8-bit images and the masks that were made with them."""
+        assert isinstance(self.generator, PairGenerator)
+        asked = None if shares is None else torch.from_numpy(shares).float()
+        pixels, labels = self.generator.sample_pairs(seeds, asked)
+        return _shown(pixels), list(labels.to(torch.uint8).numpy())
+
+    def masks(
+        self, targets: Sequence[Float64Array], seeds: Sequence[int], classes: ClassTable
+    ) -> list[LabelMask]:
+        """One made mask per target: shares per class, NaN where free."""
+        assert isinstance(self.generator, LayoutGenerator)
+        return self.generator.masks(targets, seeds, classes.names)
 
 
 def train_generator(
@@ -74,15 +122,15 @@ def train_generator(
 ) -> TrainedGenerator:
     """Train one generator on real train rows, resuming what `folder` holds.
 
-    At every check a picture grid (asked-for mask, real image, several seeds) is written to
-    `folder`, and `log.jsonl` gains the labeller's agreement with val masks and the diversity across
-    seeds for one mask (mean absolute difference, 0 … 1).
+    At every check a picture grid is written to `folder`, and `log.jsonl` gains the figures of
+    `monitoring` (of layouts: of `layouts`), with alarms told on the spot. A generator whose
+    settings ask for a student is then distilled into it, and the student is what samples.
 
     Args:
         name: member of generators.
         options: of the member, as in the settings file.
         train: real rows fitted on.
-        val: rows whose masks the running figures are measured on.
+        val: rows that the running figures, and `patience`, look at.
         folder: of this generator.
         classes: class table.
         size: side of samples in pixels.
@@ -92,104 +140,87 @@ def train_generator(
 
     Raises:
         RoleError: `train` is not of the type that may be fitted on.
+        InputError: there is nothing to learn from, rows are smaller than `size`, or `folder` holds
+            a generator for other classes or another size.
+        RunError: the loss is no number any more; the checkpoint before that is kept.
     """
     if not isinstance(train, TrainRows):
         raise RoleError("a generator is fitted on TrainRows only.")
-    if (folder / "state.json").exists():
+    _check_rows(train, size)
+    _check_rows(val, size)
+    if (folder / _STATE).exists():
+        _check_fits(read_json(folder / _STATE), folder, len(classes), size)
         finish_loop(folder)  # a kill may have come between the record and this
-        return load_generator(folder, fabric)
+        remove_folder(folder / _STUDENT)
+        return load_generator(folder, fabric, labeller=labeller)
+    if len(train) < _FEW_IMAGES:
+        console.print(
+            f"[yellow]  {name} has {len(train)} train image{'s' if len(train) > 1 else ''} to "
+            "learn from[/]: its samples will be near copies of them, and say little that is new",
+            soft_wrap=True,
+        )
     make_folder(folder)
     mean, std = channel_statistics(train)
     shape = DataShape(len(classes), size, mean, std)
     settings, generator = _build(name, options, shape, seed, fabric)
-    monitor = _Monitor(train, val, classes, size, labeller, seed)
-    trainee = _GeneratorTrainee(generator, settings, train, size, monitor, name, folder)
-    plan = LoopPlan(settings.images, settings.batch_size, settings.checks, seed, f"training {name}")
-    seen = run_loop(trainee, plan, folder)
-    save_weights(folder / "weights.safetensors", generator.sampling_modules())
+    _guide(generator, labeller)
+    watch: ImageWatch | LayoutWatch
+    if isinstance(generator, LayoutGenerator):
+        watch = LayoutWatch(generator, train, val, classes, size, seed)
+    else:
+        watch = ImageWatch(train, val, classes, size, labeller, seed)
+    seen, history = _run(name, generator, settings, train, size, watch, folder, seed)
+    distilled = None
+    if isinstance(generator, Teacher) and (student := generator.student()) is not None:
+        generator, distilled = _distil(
+            name, generator, student, settings, train, size, watch, folder, seed
+        )
+    save_weights(folder / _WEIGHTS, generator.sampling_modules())
     write_json(
-        folder / "state.json",
+        folder / _STATE,
         {
-            "version": 1,
+            "version": _STATE_VERSION,
             "generator": name,
             "options": dict(options),
             "shape": asdict(shape),
             "seed": seed,
             "images": seen,
             "train_rows": len(train),
-            "history": trainee.history,
+            "history": history,
+            "distilled": distilled,
         },
     )
     finish_loop(folder)
-    return load_generator(folder, fabric)
+    remove_folder(folder / _STUDENT)
+    return load_generator(folder, fabric, labeller=labeller)
 
 
-def load_generator(folder: Path, fabric: Fabric) -> TrainedGenerator:
-    """A finished generator from its folder."""
-    state = read_json(folder / "state.json")
-    shape = DataShape(**state["shape"])
-    _, generator = _build(state["generator"], state["options"], shape, 0, fabric)
-    load_weights(folder / "weights.safetensors", generator.sampling_modules())
-    return TrainedGenerator(
-        state["generator"], generator, sha256_of(folder / "weights.safetensors")
-    )
-
-
-@dataclass(frozen=True)
-class Order:
-    """One sample to make."""
-
-    id: str
-    generator: str
-    making: Making
-    seed: int
-    parent: int | None
-    """Index of the train row whose mask is asked for."""
-    top: int
-    left: int
-    """Upper-left pixel of the crop of that mask."""
-
-
-def plan_samples(
-    makings: Mapping[str, frozenset[Making]],
-    train: TrainRows,
-    settings: GenerateSettings,
-    seed: int,
-) -> list[Order]:
-    """What to make, in id order: every train mask about equally often.
+def load_generator(
+    folder: Path, fabric: Fabric, *, labeller: TrainedSegmenter | None = None
+) -> TrainedGenerator:
+    """A finished generator from its folder.
 
     Args:
-        makings: what each generator can make.
-        train: rows that lend their masks.
-        settings: numbers per real row, size.
-        seed: of the draw.
+        folder: of the generator.
+        fabric: device.
+        labeller: whose gradient steers samples, where the generator's settings ask for it.
     """
-    orders = []
-    per_row: dict[Making, float] = {
-        "conditional": settings.conditional_per_row,
-        "unconditional": settings.unconditional_per_row,
-    }
-    for name, makes in sorted(makings.items()):
-        for making in sorted(makes):
-            count = round(per_row[making] * len(train))
-            random = generator_at(seed, "plan", name, making)
-            # Whole shuffles of the rows, one after another: each mask comes about equally often.
-            rounds = [random.permutation(len(train)) for _ in range(-(-count // len(train)))]
-            picks = [int(pick) for order in rounds for pick in order][:count]
-            for index, pick in enumerate(picks):
-                height, width = train[pick].mask.shape
-                orders.append(
-                    Order(
-                        id=f"{name}-{making}-{index:06d}",
-                        generator=name,
-                        making=making,
-                        seed=derive_seed(seed, name, making, index),
-                        parent=pick if making == "conditional" else None,
-                        top=int(random.integers(height - settings.size + 1)),
-                        left=int(random.integers(width - settings.size + 1)),
-                    )
-                )
-    return sorted(orders, key=lambda order: order.id)
+    state = read_json(folder / _STATE)
+    if int(state["version"]) > _STATE_VERSION:
+        raise InputError(
+            f"{folder} was written by a newer terraloom (version {state['version']} of "
+            f"{_STATE}). Upgrade terraloom, or train again."
+        )
+    shape = DataShape(**state["shape"])
+    _, generator = _build(state["generator"], state["options"], shape, 0, fabric)
+    if state.get("distilled") is not None:
+        assert isinstance(generator, Teacher)
+        student = generator.student()
+        assert student is not None
+        generator = student
+    _guide(generator, labeller)
+    load_weights(folder / _WEIGHTS, generator.sampling_modules())
+    return TrainedGenerator(state["generator"], generator, sha256_of(folder / _WEIGHTS))
 
 
 def synthesize(
@@ -203,25 +234,32 @@ def synthesize(
 ) -> Table:
     """Make the planned samples, shard by shard, into `folder`.
 
-    Conditional samples carry the mask that was asked for; unconditional ones a mask that is 255
-    everywhere, until they are labelled.
+    Samples for a mask, given or made, carry the mask that was asked for, and pairs the mask that
+    came with the image; free ones a mask that is 255 everywhere, until they are labelled.
     """
+    layouts = [g for g in generators.values() if g.is_layout]
+    painters = {name: g for name, g in generators.items() if not g.is_layout}
     orders = plan_samples(
-        {n: g.generator.makes for n, g in generators.items()}, train, settings, seed
+        {name: generator.makes for name, generator in painters.items()},
+        train,
+        settings,
+        seed,
+        classes,
+        layouts=bool(layouts),
     )
+    _tell_plan(orders, train, settings, classes)
 
     def make(shard: Shard) -> pa.Table:
         wanted = orders[shard.start : shard.stop]
         made: dict[str, Sample] = {}
-        for name, generator in generators.items():
-            for making in ("conditional", "unconditional"):
-                group = [o for o in wanted if o.generator == name and o.making == making]
+        for name, generator in painters.items():
+            for origin in ("conditional", "unconditional", "joint", "layout"):
+                group = [o for o in wanted if o.generator == name and o.origin == origin]
                 for start in range(0, len(group), _SAMPLE_BATCH):
                     batch = group[start : start + _SAMPLE_BATCH]
-                    masks = [_asked_mask(order, train, settings.size) for order in batch]
-                    images = generator.images(masks, [order.seed for order in batch])
+                    images, masks = _made(batch, generator, layouts, train, settings.size, classes)
                     for order, mask, image in zip(batch, masks, images, strict=True):
-                        made[order.id] = _sample(order, mask, image, train, settings)
+                        made[order.id] = _sample(order, mask, image, train)
         return samples_to_table([made[order.id] for order in wanted], classes)
 
     return write_table(
@@ -235,24 +273,71 @@ def synthesize(
     )
 
 
+def _made(
+    batch: Sequence[Order],
+    generator: TrainedGenerator,
+    layouts: Sequence[TrainedGenerator],
+    train: TrainRows,
+    size: int,
+    classes: ClassTable,
+) -> tuple[list[ImageU8], list[LabelMask]]:
+    """Images and masks of orders of one generator and origin."""
+    seeds = [order.seed for order in batch]
+    free = [np.full((size, size), UNKNOWN, dtype=np.uint8)] * len(batch)
+    match batch[0].origin:
+        case "conditional":
+            masks = [_asked_mask(order, train, size) for order in batch]
+            return generator.images(masks, seeds), masks
+        case "layout":
+            own = [order.seed if order.mask_seed is None else order.mask_seed for order in batch]
+            targets = [np.array(order.target, dtype=np.float64) for order in batch]
+            masks = layouts[0].masks(targets, own, classes)
+            return generator.images(masks, seeds), masks
+    shares: Float64Array | None = None
+    if all(order.parent is not None for order in batch):
+        asked = [classes.shares(_asked_mask(order, train, size)) for order in batch]
+        shares = np.stack(asked).astype(np.float64)
+    if batch[0].origin == "joint":
+        return generator.pairs(seeds, shares)
+    if shares is not None:
+        return generator.images_of_shares(shares, seeds), free
+    return generator.images(free, seeds), free
+
+
 def _asked_mask(order: Order, train: TrainRows, size: int) -> LabelMask:
-    if order.parent is None:
-        return np.full((size, size), UNKNOWN, dtype=np.uint8)
+    assert order.parent is not None
     mask = train[order.parent].mask
     return mask[order.top : order.top + size, order.left : order.left + size]
 
 
-def _sample(
-    order: Order, mask: LabelMask, image: ImageU8, train: TrainRows, settings: GenerateSettings
-) -> Sample:
+def _sample(order: Order, mask: LabelMask, image: ImageU8, train: TrainRows) -> Sample:
     return Sample(
         id=order.id,
         image=image,
         mask=mask,
-        origin=order.making,
+        origin=order.origin,
         parent=None if order.parent is None else train[order.parent].id,
         seed=order.seed,
-        plan=settings.plan,
+        plan=order.plan,
+    )
+
+
+def _tell_plan(
+    orders: Sequence[Order], train: TrainRows, settings: GenerateSettings, classes: ClassTable
+) -> None:
+    """What a steered plan will ask for, beside what train rows hold."""
+    if settings.plan == "as-real":
+        return
+    asked = asked_shares(orders, train, settings.size, len(classes))
+    if asked is None:
+        return
+    real = np.mean([classes.shares(train[i].mask) for i in range(len(train))], axis=0)
+    lending = len({order.parent for order in orders if order.parent is not None})
+    console.print(
+        f"  plan {settings.plan}: asked for {told_shares(asked, classes)} "
+        f"(train rows: {told_shares(real, classes)}); {lending} of {len(train)} rows lend masks",
+        soft_wrap=True,
+        markup=False,
     )
 
 
@@ -260,14 +345,102 @@ def _digest(settings: GenerateSettings, seed: int) -> str:
     return sha256_of_value({"generate": settings.model_dump(mode="json"), "seed": seed})
 
 
+def _shown(pixels: Tensor) -> list[ImageU8]:
+    return list((pixels.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy())
+
+
+def _check_rows(rows: TrainRows | ValRows, size: int) -> None:
+    if not len(rows):
+        raise InputError(
+            "there is no image to train a generator on. Look at what the stage build kept "
+            "(filters.json) and give it more or larger scenes."
+        )
+    for i in range(len(rows)):
+        height, width = rows[i].mask.shape
+        if min(height, width) < size:
+            raise InputError(
+                f"generate.size is {size} pixels, but {rows[i].id} has {height} × {width}. "
+                "Lower generate.size, or cut larger patches."
+            )
+
+
+def _check_fits(state: Mapping[str, Any], folder: Path, num_classes: int, size: int) -> None:
+    shape = state["shape"]
+    if (shape["num_classes"], shape["size"]) != (num_classes, size):
+        raise InputError(
+            f"{folder} holds a generator for {shape['num_classes']} classes at {shape['size']} "
+            f"pixels; {num_classes} classes at {size} pixels are asked for. Delete the folder to "
+            "train again, or take the class table and generate.size back."
+        )
+
+
+def _guide(generator: AnyGenerator, labeller: TrainedSegmenter | None) -> None:
+    """Let a generator feel the labeller's gradient, whose weights stay as they are."""
+    if labeller is None or not isinstance(generator, Guidable):
+        return
+    network = labeller.network
+
+    def read(pixels: Tensor) -> Tensor:
+        logits: Tensor = network(pixels)
+        return logits
+
+    generator.guide_by(read)
+
+
 def _build(
     name: str, options: Mapping[str, Any], shape: DataShape, seed: int, fabric: Fabric
-) -> tuple[GeneratorSettings, Generator]:
+) -> tuple[GeneratorSettings, AnyGenerator]:
     module = families.member("generators", name)
     settings: GeneratorSettings = module.Settings.model_validate(dict(options))
     torch.manual_seed(derive_seed(seed, "initial weights", name))
-    generator: Generator = module.build(settings, shape, fabric)
+    generator: AnyGenerator = module.build(settings, shape, fabric)
     return settings, generator
+
+
+def _run(
+    name: str,
+    generator: AnyGenerator,
+    settings: GeneratorSettings,
+    train: TrainRows,
+    size: int,
+    watch: ImageWatch | LayoutWatch,
+    folder: Path,
+    seed: int,
+) -> tuple[int, list[dict[str, Any]]]:
+    """Train one network to its end or to its best; images seen and the figures of its checks."""
+    trainee = _GeneratorTrainee(generator, settings, train, size, watch, name, folder)
+    plan = LoopPlan(settings.images, settings.batch_size, settings.checks, seed, f"training {name}")
+    seen = run_loop(trainee, plan, folder)
+    if settings.patience is not None and (folder / _BEST).exists():
+        load_weights(folder / _BEST, generator.sampling_modules())
+    return seen, trainee.history
+
+
+def _distil(
+    name: str,
+    teacher: AnyGenerator,
+    student: Generator,
+    settings: GeneratorSettings,
+    train: TrainRows,
+    size: int,
+    watch: ImageWatch | LayoutWatch,
+    folder: Path,
+    seed: int,
+) -> tuple[Generator, dict[str, Any]]:
+    """The student, and what the record says of it."""
+    assert isinstance(teacher, Teacher)
+    own = derive_seed(seed, "student")
+    make_folder(folder / _STUDENT)
+    teacher.teach(student, train, folder / _STUDENT / _PAIRS, own)
+    lesson = settings.model_copy(
+        update={"images": getattr(settings, "distil_images", settings.images), "patience": None}
+    )
+    seen, history = _run(
+        f"{name}, few steps", student, lesson, train, size, watch, folder / _STUDENT, own
+    )
+    for grid in (folder / _STUDENT).glob("grid-*.png"):
+        grid.replace(folder / f"student-{grid.name}")
+    return student, {"images": seen, "history": history}
 
 
 class _GeneratorTrainee:
@@ -275,11 +448,11 @@ class _GeneratorTrainee:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: AnyGenerator,
         settings: GeneratorSettings,
         train: TrainRows,
         size: int,
-        monitor: "_Monitor",
+        watch: ImageWatch | LayoutWatch,
         name: str,
         folder: Path,
     ) -> None:
@@ -287,10 +460,12 @@ class _GeneratorTrainee:
         self.settings = settings
         self.train = train
         self.size = size
-        self.monitor = monitor
+        self.watch = watch
         self.name = name
         self.folder = folder
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
+        self.best: float | None = None
+        self.waited = 0
 
     def modules(self) -> Mapping[str, nn.Module]:
         return self.generator.modules()
@@ -299,80 +474,50 @@ class _GeneratorTrainee:
         return self.generator.optimizers()
 
     def numbers(self) -> dict[str, Any]:
-        return {"generator": self.generator.numbers(), "history": self.history}
+        return {
+            "generator": self.generator.numbers(),
+            "history": self.history,
+            "best": self.best,
+            "waited": self.waited,
+        }
 
     def restore_numbers(self, numbers: Mapping[str, Any]) -> None:
         self.generator.restore_numbers(numbers["generator"])
         self.history = list(numbers["history"])
+        self.best = numbers["best"]
+        self.waited = int(numbers["waited"])
 
     def step(self, random: np.random.Generator, progress: float) -> dict[str, float]:
         batch = draw_batch(self.train, self.settings.batch_size, self.size, "geometry", random)
-        return self.generator.step(batch, random, progress)
+        losses = self.generator.step(batch, random, progress)
+        lost = [f"{key} is {value}" for key, value in losses.items() if not math.isfinite(value)]
+        if lost:
+            seen = round(progress * self.settings.images)
+            raise RunError(
+                f"training {self.name} diverged after {seen:,} images: {', '.join(lost)}. The last "
+                f"checkpoint before that is kept in {self.folder}. Lower the rate or enlarge the "
+                "batch, delete that folder, and run again."
+            )
+        return losses
 
     def check(self, images: int) -> bool:
         trained = TrainedGenerator(self.name, self.generator, "")
-        figures = self.monitor.figures(trained)
+        figures = self.watch.figures(trained)
         self.history.append({"images": images, **figures})
         append_line(self.folder / "log.jsonl", {"images": images, **figures})
-        self.monitor.write_grid(trained, self.folder / f"grid-{images:09d}.png")
-        return False
+        self.watch.write_grid(trained, self.folder / f"grid-{images:09d}.png")
+        for alarm in figures.get("alarms", ()):
+            console.print(f"[yellow]  {self.name}, {images:,} images[/]: {alarm}", soft_wrap=True)
+        return self._has_stalled(figures)
 
-
-class _Monitor:
-    """Fixed masks and seeds that a generator is looked at with while it trains."""
-
-    def __init__(
-        self,
-        train: TrainRows,
-        val: ValRows,
-        classes: ClassTable,
-        size: int,
-        labeller: TrainedSegmenter,
-        seed: int,
-    ) -> None:
-        random = generator_at(seed, "monitor")
-        self.classes = classes
-        self.labeller = labeller
-        self.shown = [self._crop(train, random, size) for _ in range(_GRID_MASKS)]
-        self.judged = [self._crop(val, random, size)[1] for _ in range(_MONITOR_MASKS)]
-        self.seeds = [derive_seed(seed, "monitor", i) for i in range(_MONITOR_MASKS)]
-        self.free = np.full((size, size), UNKNOWN, dtype=np.uint8)
-
-    @staticmethod
-    def _crop(
-        rows: TrainRows | ValRows, random: np.random.Generator, size: int
-    ) -> tuple[ImageU8, LabelMask]:
-        row = rows[int(random.integers(len(rows)))]
-        top = int(random.integers(row.mask.shape[0] - size + 1))
-        left = int(random.integers(row.mask.shape[1] - size + 1))
-        window = (slice(top, top + size), slice(left, left + size))
-        return row.image[window], row.mask[window]
-
-    def figures(self, generator: TrainedGenerator) -> dict[str, float]:
-        if "conditional" not in generator.generator.makes:
-            return {}
-        first = generator.images(self.judged, self.seeds)
-        other = generator.images(self.judged[:8], [s ^ 1 for s in self.seeds[:8]])
-        predicted = self.labeller.probabilities(first).argmax(axis=1)
-        asked = np.stack(self.judged)
-        known = asked != UNKNOWN
-        agreement = float((predicted[known] == asked[known]).mean()) if known.any() else 0.0
-        apart = np.abs(np.stack(first[:8]).astype(float) - np.stack(other)).mean() / 255
-        return {"agreement": round(agreement, 4), "diversity": round(float(apart), 4)}
-
-    def write_grid(self, generator: TrainedGenerator, path: Path) -> None:
-        """Rows: mask, real image, seeds for that mask; a last row of unconditional samples."""
-        rows = []
-        for image, mask in self.shown:
-            pictures = [self.classes.colour_image(mask), image]
-            if "conditional" in generator.generator.makes:
-                pictures += generator.images([mask] * _GRID_SEEDS, self.seeds[:_GRID_SEEDS])
-            rows.append(np.concatenate(pictures, axis=1))
-        if "unconditional" in generator.generator.makes:
-            count = 2 + _GRID_SEEDS
-            free = generator.images([self.free] * count, self.seeds[:count])
-            rows.append(np.concatenate(free, axis=1)[:, : rows[0].shape[1]])
-        picture = Image.fromarray(np.concatenate(rows, axis=0))
-        picture = picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.NEAREST)
-        with atomic_path(path) as temporary:
-            picture.save(temporary, format="PNG")
+    def _has_stalled(self, figures: Mapping[str, Any]) -> bool:
+        """Keep the best weights; whether `patience` checks have brought no better ones."""
+        if self.settings.patience is None:
+            return False
+        score = float(figures[self.watch.yardstick])
+        if self.best is None or score < self.best:
+            self.best, self.waited = score, 0
+            save_weights(self.folder / _BEST, self.generator.sampling_modules())
+            return False
+        self.waited += 1
+        return self.waited >= self.settings.patience

@@ -282,10 +282,34 @@ class GenerateSettings(Section):
     """Conditional samples per real training row, from each generator that takes masks."""
     unconditional_per_row: float = Field(default=1.0, ge=0)
     """Unconditional samples per real training row, from each generator that makes them."""
-    plan: Literal["as-real"] = "as-real"
-    """as-real: masks drawn evenly from the real training rows."""
+    joint_per_row: float = Field(default=1.0, ge=0)
+    """Samples per real training row whose mask is made along with the image, from each generator
+    that does so."""
+    layout_per_row: float = Field(default=1.0, ge=0)
+    """Samples on made masks per real training row, from each generator that takes masks; needs
+    [generators.layout]."""
+    images_per_mask: int = Field(default=1, ge=1)
+    """Samples with seeds of their own for each mask that is asked for."""
+    plan: Literal["as-real", "balanced", "toward"] = "as-real"
+    """as-real: masks drawn evenly from the real training rows; balanced: masks chosen so that all
+    classes come near equal shares; toward: near the shares in `toward`."""
+    toward: dict[str, float] = Field(default_factory=dict)
+    """Share per class name, 0 … 1, that plan = "toward" aims at; other classes follow."""
     shard_rows: int = Field(default=256, ge=1, le=2000)
     """Samples per shard: the unit of resume."""
+
+    @model_validator(mode="after")
+    def _aims(self) -> "GenerateSettings":
+        if (self.plan == "toward") != bool(self.toward):
+            raise ValueError(
+                'plan = "toward" and toward = { class = share } belong together: '
+                f"plan is {self.plan!r}, toward is {self.toward}"
+            )
+        if any(not 0 <= share <= 1 for share in self.toward.values()):
+            raise ValueError(f"toward: shares lie between 0 and 1, found {self.toward}")
+        if sum(self.toward.values()) > 1:
+            raise ValueError(f"toward: the shares sum beyond 1, found {self.toward}")
+        return self
 
 
 class LabelSettings(Section):

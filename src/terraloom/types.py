@@ -22,8 +22,11 @@ Role: TypeAlias = Literal["train", "val", "test"]
 """What a real row may be used for; synthetic rows have the empty role."""
 ROLES: tuple[Role, ...] = ("train", "val", "test")
 
-Origin: TypeAlias = Literal["real", "conditional", "unconditional"]
-"""How a sample came to be: observed, made for a given mask, or made freely and labelled after."""
+Origin: TypeAlias = Literal["real", "conditional", "unconditional", "joint", "layout"]
+"""How a sample came to be: observed, made for a train row's mask, made freely and labelled after,
+image and mask made together, or made for a mask that was made before."""
+MASK_FIRST: tuple[Origin, ...] = ("conditional", "joint", "layout")
+"""Synthetic samples that bring a mask along, which the labeller only checks."""
 
 Channels: TypeAlias = tuple[float, float, float]
 """One value per channel: red, green, blue."""

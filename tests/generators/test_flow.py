@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from terraloom.generators._face import DataShape
+from terraloom.generators._flow_network import VelocityUNet
 from terraloom.generators._layers import label_planes, seeded_normal
-from terraloom.generators.flow import FlowGenerator, Settings, _VelocityUNet
+from terraloom.generators.flow import FlowGenerator, Settings
 from terraloom.learning.batches import Batch
 from terraloom.learning.device import make_fabric
 
@@ -16,7 +17,7 @@ MEAN, STD = (0.4, 0.5, 0.3), (0.2, 0.15, 0.25)
 
 def network(patch=2):
     torch.manual_seed(0)
-    return _VelocityUNet((8, 16), patch, 3)
+    return VelocityUNet((8, 16), patch, 4)
 
 
 def planes(count, size=16):
@@ -70,7 +71,7 @@ class Scripted(nn.Module):
         super().__init__()
         self.velocity, self.calls = velocity, []
 
-    def forward(self, x, time, planes):
+    def forward(self, x, time, planes, shares=None):
         self.calls.append(float(time[0]))
         return self.velocity(x, time, planes)
 

@@ -30,6 +30,15 @@ SMALL = {
     "layout": {"widths": (8, 16), "steps": 2},
     "stylegan": {"width": 8, "widest": 16, "latent": 16, "augment_start": 0.3},
 }
+# Options that change what a member makes or takes: "member option" stands for a member.
+VARIANTS = {
+    "flow shares": {"shares": True},
+    "flow joint": {"joint": True},
+    "flow joint+shares": {"joint": True, "shares": True},
+    "stylegan shares": {"shares": True},
+    "stylegan relativistic": {"objective": "relativistic"},
+}
+EVERY = (*MEMBERS, *VARIANTS)
 SHAPE = DataShape(4, 32, (0.4, 0.5, 0.3), (0.2, 0.15, 0.25))
 SIZE = 32
 
@@ -40,8 +49,10 @@ def rows():
 
 
 def build(name, seed=0):
-    module = families.member("generators", name)
-    settings = module.Settings(images=64, batch_size=4, ema=0.9, **SMALL.get(name, {}))
+    member = name.split()[0]
+    module = families.member("generators", member)
+    options = SMALL.get(member, {}) | VARIANTS.get(name, {})
+    settings = module.Settings(images=64, batch_size=4, ema=0.9, **options)
     torch.manual_seed(seed)
     return module.build(settings, SHAPE, make_fabric(1))
 
@@ -57,7 +68,7 @@ def train(generator, rows, steps, start=0):
     return figures
 
 
-@pytest.fixture(scope="module", params=PAINTERS)
+@pytest.fixture(scope="module", params=(*PAINTERS, *VARIANTS))
 def trained(request, rows):
     """A generator after a few steps: untrained ones may still ignore their input."""
     generator = build(request.param)
@@ -114,7 +125,7 @@ def test_the_mask_decides_the_image_where_masks_are_taken(trained, rows):
 
 def test_unconditional_samples_are_made_where_declared(trained):
     _, generator = trained
-    assert generator.makes <= {"conditional", "unconditional"}
+    assert generator.makes <= {"conditional", "unconditional", "joint"}
     assert generator.makes
     if "unconditional" in generator.makes:
         free = torch.full((2, SIZE, SIZE), 255)
@@ -142,7 +153,33 @@ def test_saved_weights_make_the_same_images(trained, rows, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+def test_pairs_are_made_where_declared(trained):
+    _, generator = trained
+    if "joint" not in generator.makes:
+        pytest.skip("makes no pairs")
+    images, labels = generator.sample_pairs([1, 2])
+    assert images.shape == (2, 3, SIZE, SIZE)
+    assert 0 <= float(images.min()) < float(images.max()) <= 1
+    assert labels.shape == (2, SIZE, SIZE)
+    assert set(labels.unique().tolist()) <= set(range(SHAPE.num_classes))
+    alone, own = generator.sample_pairs([2])
+    torch.testing.assert_close(alone, images[1:], rtol=1e-3, atol=1e-3)
+    assert float((own == labels[1:]).float().mean()) > 0.99
+    assert not torch.equal(images[0], images[1])
+
+
+def test_shares_may_be_asked_for_where_declared(trained):
+    _, generator = trained
+    if not getattr(generator, "takes_shares", False):
+        pytest.skip("takes no shares")
+    shares = torch.eye(SHAPE.num_classes)[:2]
+    images = generator.sample_shares(shares, [1, 1])
+    assert images.shape == (2, 3, SIZE, SIZE)
+    assert not torch.equal(images[0], images[1])
+    assert torch.equal(images, generator.sample_shares(shares, [1, 1]))
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_steps_through_a_checkpoint_equal_steps_straight_on(name, rows, tmp_path):
     straight = build(name)
     train(straight, rows, 4)
@@ -167,7 +204,7 @@ def test_steps_through_a_checkpoint_equal_steps_straight_on(name, rows, tmp_path
     assert straight.numbers() == second.numbers()
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_step_changes_every_network_and_tells_finite_figures(name, rows):
     generator = build(name)
     before = {
@@ -184,7 +221,7 @@ def test_a_step_changes_every_network_and_tells_finite_figures(name, rows):
         assert sum(moved) > len(moved) / 2, key
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_optimiser_and_sampling_network_is_among_what_is_saved(name):
     generator = build(name)
     owned = {id(p) for m in generator.modules().values() for p in m.parameters()}

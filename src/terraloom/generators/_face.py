@@ -1,18 +1,24 @@
 """The face of a generator, and the settings that all members share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from terraloom.dataset.rows import TrainRows
 from terraloom.learning.batches import Batch
 from terraloom.types import Float64Array, LabelMask
 
-Making = Literal["conditional", "unconditional"]
+Making = Literal["conditional", "unconditional", "joint"]
+"""For a mask; freely, to be labelled afterwards; image and mask together."""
+
+Guide = Callable[[Tensor], Tensor]
+"""Images "batch 3 height width", 0 … 1, to logits "batch class height width", differentiable."""
 
 
 class GeneratorSettings(BaseModel):
@@ -28,6 +34,9 @@ class GeneratorSettings(BaseModel):
     """Picture grids, agreement and diversity figures taken while training."""
     ema: float = Field(default=0.998, ge=0, lt=1)
     """Decay of the averaged weights that samples are made with."""
+    patience: int | None = Field(default=None, ge=1)
+    """Checks in a row without a smaller kernel distance to val, after which training stops; the
+    weights of the best check are then kept. Left out, it trains to the end and keeps the last."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,47 @@ class Generator(Protocol):
         """
 
 
+@runtime_checkable
+class SharesGenerator(Protocol):
+    """A generator that may be asked for class shares where no mask is given."""
+
+    takes_shares: bool
+    """Whether it was built to."""
+
+    def sample_shares(self, shares: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Images "batch 3 height width", 0 … 1, one per row of shares "batch class", sum 1."""
+
+
+@runtime_checkable
+class PairGenerator(Protocol):
+    """A generator that may make image and mask together."""
+
+    def sample_pairs(
+        self, seeds: Sequence[int], shares: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Images "batch 3 height width", 0 … 1, and int64 labels "batch height width"."""
+
+
+@runtime_checkable
+class Guidable(Protocol):
+    """A generator that a segmenter's gradient may steer while it samples."""
+
+    def guide_by(self, guide: Guide) -> None:
+        """Take the segmenter."""
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """A generator that a faster one may learn from once it is trained."""
+
+    def student(self) -> "Generator | None":
+        """The untrained student; None where the settings ask for none."""
+
+    def teach(self, student: Any, train: TrainRows, folder: Path, seed: int) -> None:  # noqa: ANN401
+        """Hand the student weights and examples, which are made in `folder` and survive a kill."""
+
+
+@runtime_checkable
 class LayoutGenerator(Protocol):
     """Makes label masks with asked-for class shares; trained as a `Generator` is.
 

@@ -1,32 +1,41 @@
-"""Rectified flow on a U-Net, for a mask or freely, with classifier-free guidance.
+"""Rectified flow on a U-Net: for a mask, for class shares, freely, or image and mask together.
 
 Straight paths between noise and data after Liu et al. 2023 (arXiv 2209.03003, eqs. 1-2), times
 drawn from a logit-normal (Esser et al. 2024, arXiv 2403.03206, eq. 19), guidance after Ho and
 Salimans 2022 (arXiv 2207.12598, eq. 6). The network is preconditioned as Karras et al. 2022 (EDM,
 arXiv 2206.00364, eq. 7 and appendix B.6) reason for denoisers, restated for velocities: what a
 linear estimate knows of the velocity is added in closed form, so the network learns the rest.
+Labels that are made along with the image are planes of −1 and 1 ("analog bits", Chen et al. 2023,
+arXiv 2208.04202). A segmenter can steer samples by its gradient at the predicted image (Bansal et
+al. 2023, arXiv 2302.07121, eq. 6). Few steps by distillation: `_flow_distillation`.
 """
 
 import itertools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from terraloom.classes import UNKNOWN
-from terraloom.generators._face import DataShape, GeneratorSettings, Making
-from terraloom.generators._layers import label_planes, seeded_normal
+from terraloom.dataset.rows import TrainRows
+from terraloom.errors import SettingsError
+from terraloom.generators._class_shares import SharesMemory
+from terraloom.generators._face import DataShape, GeneratorSettings, Guide, Making
+from terraloom.generators._flow_network import VelocityUNet
+from terraloom.generators._layers import class_shares, label_planes, seeded_normal
 from terraloom.learning.batches import Batch
 from terraloom.learning.device import placed
 from terraloom.learning.ema import averaged_copy, update_average
 from terraloom.learning.schedule import rate_factor
+from terraloom.seeds import derive_seed
 
 TRAINING_RATE: Final = 65.0
 """Images of 64 pixels per second on two CPU cores at default width, for estimates of time."""
@@ -34,6 +43,8 @@ SAMPLES_FREELY: Final = True
 """Whether unconditional samples are made as well."""
 SAMPLING_RATE: Final = 15.0
 """As `TRAINING_RATE`, for sampling."""
+_REMEMBERED: Final = 4096
+"""Training crops whose shares are remembered."""
 
 
 class Settings(GeneratorSettings):
@@ -57,36 +68,82 @@ class Settings(GeneratorSettings):
     """Steps from noise to image."""
     guidance: float = Field(default=1.5, ge=1)
     """Strength of the mask: 1 none, above 1 exaggerates; costs a second evaluation."""
+    shares: bool = False
+    """Whether class shares can be asked for where no mask is given."""
+    joint: bool = False
+    """Image and mask are made together, and no mask can be asked for; with `shares`, class shares
+    can."""
+    feedback: float = Field(default=0.0, ge=0)
+    """Strength of the labeller's gradient while sampling for a mask; 0 is off. It makes samples
+    agree with the labeller that steers, so their agreement must be judged by another one. Takes
+    the labeller forth and back in every step."""
+    distil_steps: int = Field(default=0, ge=0, le=8)
+    """Steps of a student that is distilled after training and then makes the samples; 0 is off."""
+    distil_pairs: int = Field(default=2000, ge=8)
+    """Pairs of noise and image that the trained network makes for its student."""
+    distil_images: int = Field(default=20_000, ge=1)
+    """Pairs that the student sees in training, each several times."""
+
+    @model_validator(mode="after")
+    def _joint_takes_no_mask(self) -> "Settings":
+        if self.joint and self.feedback:
+            raise ValueError("feedback needs masks that are asked for; joint makes its own")
+        return self
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a sample is made for."""
+
+    planes: Tensor | None
+    """Label planes "batch class+1 height width"; None where the network makes labels itself."""
+    shares: Tensor | None
+    """"batch class+1", the last 1 where shares are given; None where none can be."""
 
 
 class FlowGenerator:
     """Network, optimiser and loss of the method."""
 
-    makes: frozenset[Making] = frozenset({"conditional", "unconditional"})
-
     def __init__(self, settings: Settings, shape: DataShape, fabric: Fabric) -> None:
         self.settings = settings
+        self.shape = shape
         self.num_classes = shape.num_classes
         self.fabric = fabric
+        self.makes: frozenset[Making] = (
+            frozenset({"joint"}) if settings.joint else frozenset({"conditional", "unconditional"})
+        )
+        self.takes_shares = settings.shares
         # Images are standardised, so that the preconditioning may take unit variance for granted.
         self.mean = fabric.to_device(torch.tensor(shape.mean).reshape(1, 3, 1, 1))
         self.std = fabric.to_device(torch.tensor(shape.std).reshape(1, 3, 1, 1))
+        self.channels = 3 + (shape.num_classes if settings.joint else 0)
         self.network = placed(
-            _VelocityUNet(settings.widths, settings.patch, shape.num_classes), fabric
+            VelocityUNet(
+                settings.widths,
+                settings.patch,
+                0 if settings.joint else shape.num_classes + 1,
+                self.channels,
+                shape.num_classes + 1 if settings.shares else 0,
+            ),
+            fabric,
         )
         self.average = averaged_copy(self.network)
         self._network, self.optimizer = fabric.setup(
             self.network, AdamW(self.network.parameters(), settings.rate, weight_decay=0.01)
         )
+        self.memory = SharesMemory(shape.num_classes, _REMEMBERED)
         self.updates = 0
+        self._guide: Guide | None = None
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """The network and its average."""
-        return {"network": self.network, "average": self.average}
+        """The network, its average, and the shares that free samples draw from."""
+        remembered = {"memory": self.memory} if self.settings.shares else {}
+        return {"network": self.network, "average": self.average, **remembered}
 
     def sampling_modules(self) -> Mapping[str, nn.Module]:
-        """The average."""
-        return {"average": self.average}
+        """The average, and the shares that free samples draw from."""
+        remembered = {"memory": self.memory} if self.settings.shares else {}
+        return {"average": self.average, **remembered}
 
     def optimizers(self) -> Mapping[str, Optimizer]:
         """The one AdamW."""
@@ -100,19 +157,41 @@ class FlowGenerator:
         """Take the number of updates back."""
         self.updates = int(numbers["updates"])
 
+    def guide_by(self, guide: Guide) -> None:
+        """Take the network whose gradient `feedback` follows."""
+        self._guide = guide
+
     def step(self, batch: Batch, random: np.random.Generator, progress: float) -> dict[str, float]:
         """One update: the network learns the velocity data − noise on the straight path."""
-        data = (self.fabric.to_device(batch.images) - self.mean) / self.std
+        data, known = self._data(batch)
         count = len(data)
         labels = batch.labels.clone()
         labels[torch.from_numpy(random.random(count) < self.settings.free_share)] = UNKNOWN
-        planes = label_planes(self.fabric.to_device(labels), self.num_classes)
         time = torch.from_numpy(random.standard_normal(count, dtype=np.float32)).sigmoid()
         noise = torch.from_numpy(random.standard_normal(tuple(data.shape), dtype=np.float32))
+        shares = None
+        if self.settings.shares:
+            shares = class_shares(batch.labels, self.num_classes)
+            self.memory.remember(shares)
+            # A mask says more than its shares; half of what is shown without one has neither.
+            masked = (labels != UNKNOWN).flatten(1).any(dim=1) & (not self.settings.joint)
+            hidden = torch.from_numpy(random.random(count) < 0.5) & (not self.settings.joint)
+            free = torch.from_numpy(random.random(count) < self.settings.free_share)
+            hidden |= free & self.settings.joint
+            shares[masked | hidden] = 0.0
+        condition = self._condition(labels, shares)
         time, noise = self.fabric.to_device(time), self.fabric.to_device(noise)
         t = time[:, None, None, None]
-        velocity = self._network(t * data + (1 - t) * noise, time, planes)
-        loss = F.mse_loss(velocity.float(), data - noise)
+        velocity = self._network(
+            t * data + (1 - t) * noise, time, condition.planes, condition.shares
+        )
+        if known is None:
+            loss = F.mse_loss(velocity.float(), data - noise)
+        else:
+            loss = ((velocity.float() - data + noise).square() * known).sum() / known.sum()
+        return self._update(loss, progress)
+
+    def _update(self, loss: Tensor, progress: float) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate * rate_factor("cosine", progress)
         self.optimizer.zero_grad()
@@ -123,25 +202,62 @@ class FlowGenerator:
         update_average(self.average, self.network, self.settings.ema, self.updates)
         return {"loss": round(float(loss.detach()), 5)}
 
-    @torch.inference_mode()
     def sample(self, labels: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Integrate from noise (t = 0) to image (t = 1); see the face."""
-        labels = self.fabric.to_device(labels)
-        planes = label_planes(labels, self.num_classes)
-        free = label_planes(torch.full_like(labels, UNKNOWN), self.num_classes)
-        guided = self.settings.guidance > 1 and bool((labels != UNKNOWN).any())
-        height, width = labels.shape[-2:]
-        x = self.fabric.to_device(seeded_normal(seeds, (3, height, width), "start"))
+        """Integrate from noise (t = 0) to image (t = 1); see the face.
+
+        With `joint`, whose labels cannot be asked for, the image of a pair.
+        """
+        if self.settings.joint:
+            return self.sample_pairs(seeds)[0]
+        return self._images(self.integrate(self._condition(labels, None), seeds, labels))
+
+    def sample_shares(self, shares: Tensor, seeds: Sequence[int]) -> Tensor:
+        """One image per vector of class shares, "batch class", each row 0 … 1 with the sum 1.
+
+        Raises:
+            SettingsError: it was trained without `shares`.
+        """
+        self._check_takes_shares()
+        labels = torch.full((len(seeds), self.shape.size, self.shape.size), UNKNOWN)
+        return self._images(self.integrate(self._condition(labels, shares), seeds))
+
+    def sample_pairs(
+        self, seeds: Sequence[int], shares: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Images "batch 3 height width", 0 … 1, and the labels made with them (`joint`).
+
+        Args:
+            seeds: one per pair.
+            shares: "batch class" asked for; left out, as training crops have them.
+
+        Raises:
+            SettingsError: shares are asked for and it was trained without `shares`.
+        """
+        if shares is not None:
+            self._check_takes_shares()
+        elif self.settings.shares:
+            known = self.memory.known().cpu()
+            shares = known[[derive_seed(seed, "shares") % len(known) for seed in seeds]]
+        labels = torch.full((len(seeds), self.shape.size, self.shape.size), UNKNOWN)
+        made = self.integrate(self._condition(labels, shares), seeds)
+        return self._images(made), made[:, 3:].argmax(dim=1).cpu()
+
+    @torch.no_grad()
+    def integrate(
+        self, condition: Condition, seeds: Sequence[int], labels: Tensor | None = None
+    ) -> Tensor:
+        """From noise to standardised data, "batch channel height width", on the device.
+
+        Args:
+            condition: what is asked for.
+            seeds: one per sample.
+            labels: that `feedback` steers toward; left out, it is off.
+        """
+        size = self.shape.size if condition.planes is None else condition.planes.shape[-2:]
+        height, width = (size, size) if isinstance(size, int) else size
+        x = self.fabric.to_device(seeded_normal(seeds, (self.channels, height, width), "start"))
         x = x.contiguous(memory_format=torch.channels_last)
-
-        def velocity(x: Tensor, t: float) -> Tensor:
-            time = torch.full((len(x),), t, device=x.device)
-            with_mask: Tensor = self.average(x, time, planes)
-            if not guided:
-                return with_mask.float()
-            without: Tensor = self.average(x, time, free)
-            return (without + self.settings.guidance * (with_mask - without)).float()
-
+        velocity = self._velocity(condition, labels)
         times = np.linspace(0.0, 1.0, self.settings.steps + 1)
         for start, stop in itertools.pairwise(times):
             step = float(stop - start)
@@ -150,94 +266,106 @@ class FlowGenerator:
             if self.settings.sampler == "heun" and stop < 1.0:
                 moved = x + step * 0.5 * (first + velocity(moved, float(stop)))
             x = moved
-        return (x * self.std + self.mean).clamp(0, 1).cpu()
+        return x
+
+    def _velocity(
+        self, condition: Condition, labels: Tensor | None
+    ) -> Callable[[Tensor, float], Tensor]:
+        """The velocity field with all that steers it."""
+        free = self._condition_of_nothing(condition)
+        asked = condition.planes is not None and bool((condition.planes[:, -1] == 0).any())
+        asked |= condition.shares is not None and bool((condition.shares[:, -1] > 0).any())
+        guided = self.settings.guidance > 1 and asked
+        strength = self.settings.feedback if labels is not None else 0.0
+
+        def velocity(x: Tensor, t: float) -> Tensor:
+            time = torch.full((len(x),), t, device=x.device)
+            found: Tensor = self.average(x, time, condition.planes, condition.shares).float()
+            if guided:
+                without: Tensor = self.average(x, time, free.planes, free.shares)
+                found = (without + self.settings.guidance * (found - without)).float()
+            if strength and labels is not None:
+                found = found - strength * self._slope(x + (1 - t) * found, labels)
+            return found
+
+        return velocity
+
+    def _slope(self, data: Tensor, labels: Tensor) -> Tensor:
+        """Where the labeller's loss at a predicted image rises, of root mean square 1 a sample.
+
+        Samples whose mask asks for nothing have none.
+        """
+        if self._guide is None:
+            raise SettingsError(
+                "generators.flow.feedback needs a labeller, and none was given. Train the stage "
+                "segment first, or set feedback = 0."
+            )
+        labels = labels.to(data.device)
+        with torch.enable_grad():
+            data = data.detach().requires_grad_(True)
+            logits = self._guide((data * self.std + self.mean).clamp(0, 1))
+            target = torch.where(labels == UNKNOWN, -100, labels)
+            loss = F.cross_entropy(logits, target, ignore_index=-100, reduction="sum")
+            (slope,) = torch.autograd.grad(loss, data)
+        size = slope.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        return torch.where(size > 0, slope / size.clamp_min(1e-12), 0.0)
+
+    def _data(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Standardised data of a batch, and where its loss counts (None: everywhere)."""
+        images = (self.fabric.to_device(batch.images) - self.mean) / self.std
+        if not self.settings.joint:
+            return images, None
+        labels = self.fabric.to_device(batch.labels)
+        bits = 2 * label_planes(labels, self.num_classes)[:, : self.num_classes] - 1
+        known = (labels != UNKNOWN)[:, None].expand_as(bits).float()
+        data = torch.cat([images, bits * known], dim=1)
+        return data, torch.cat([torch.ones_like(images), known], dim=1)
+
+    def _condition(self, labels: Tensor, shares: Tensor | None) -> Condition:
+        """For masks (255 where free) and shares (rows of zeros where free)."""
+        planes = given = None
+        if not self.settings.joint:
+            planes = label_planes(self.fabric.to_device(labels), self.num_classes)
+        if self.settings.shares:
+            asked = torch.zeros(len(labels), self.num_classes) if shares is None else shares.cpu()
+            flag = (asked.sum(dim=1, keepdim=True) > 0).float()
+            given = self.fabric.to_device(torch.cat([asked.float(), flag], dim=1))
+        return Condition(planes, given)
+
+    def _condition_of_nothing(self, condition: Condition) -> Condition:
+        planes = condition.planes
+        if planes is not None:
+            planes = torch.zeros_like(planes)
+            planes[:, -1] = 1.0
+        shares = None if condition.shares is None else torch.zeros_like(condition.shares)
+        return Condition(planes, shares)
+
+    def _images(self, data: Tensor) -> Tensor:
+        return (data[:, :3] * self.std + self.mean).clamp(0, 1).cpu()
+
+    def _check_takes_shares(self) -> None:
+        if not self.settings.shares:
+            raise SettingsError(
+                "this flow was trained without class shares, so none can be asked for. "
+                "Set shares = true under [generators.flow] and train again."
+            )
+
+    def student(self) -> "FlowGenerator | None":
+        """The untrained generator of few steps that `distil_steps` asks for, if it does."""
+        from terraloom.generators._flow_distillation import FlowStudent
+
+        if not self.settings.distil_steps:
+            return None
+        return FlowStudent(self.settings, self.shape, self.fabric)
+
+    def teach(self, student: "FlowGenerator", train: TrainRows, folder: Path, seed: int) -> None:
+        """Hand the student these weights and the pairs that it learns from, made in `folder`."""
+        from terraloom.generators._flow_distillation import FlowStudent
+
+        assert isinstance(student, FlowStudent)
+        student.learn_from(self, train, folder, seed)
 
 
 def build(settings: Settings, shape: DataShape, fabric: Fabric) -> FlowGenerator:
     """The generator with fresh weights, seeded by torch's state."""
     return FlowGenerator(settings, shape, fabric)
-
-
-class _TimedBlock(nn.Module):
-    """Residual block whose channels are scaled and shifted by the time's embedding."""
-
-    def __init__(self, channels_in: int, channels_out: int, embedding: int) -> None:
-        super().__init__()
-        self.first = nn.GroupNorm(8, channels_in)
-        self.conv_first = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.modulate = nn.Linear(embedding, 2 * channels_out)
-        self.second = nn.GroupNorm(8, channels_out)
-        self.conv_second = nn.Conv2d(channels_out, channels_out, 3, padding=1)
-        nn.init.zeros_(self.conv_second.weight)
-        self.skip = (
-            nn.Identity()
-            if channels_in == channels_out
-            else nn.Conv2d(channels_in, channels_out, 1)
-        )
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        y = self.conv_first(F.silu(self.first(x)))
-        scale, shift = self.modulate(embedding)[:, :, None, None].chunk(2, dim=1)
-        y = self.conv_second(F.silu(self.second(y) * (1 + scale) + shift))
-        out: Tensor = self.skip(x) + y
-        return out
-
-
-class _VelocityUNet(nn.Module):
-    """Velocity at (x, t) for a mask; the mask enters at every level."""
-
-    def __init__(self, widths: Sequence[int], patch: int, num_classes: int) -> None:
-        super().__init__()
-        embedding = 4 * widths[0]
-        planes = (num_classes + 1) * patch**2
-        self.patch = patch
-        self.frequencies = widths[0]
-        self.embed = nn.Sequential(
-            nn.Linear(widths[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
-        )
-        self.enter = nn.Conv2d(3 * patch**2 + planes, widths[0], 3, padding=1)
-        self.down = nn.ModuleList()
-        self.mask_down = nn.ModuleList()
-        previous = widths[0]
-        for width in widths:
-            self.down.append(_TimedBlock(previous, width, embedding))
-            self.mask_down.append(nn.Conv2d(planes, width, 1))
-            previous = width
-        self.middle = _TimedBlock(previous, previous, embedding)
-        self.up = nn.ModuleList()
-        for width in reversed(widths):
-            self.up.append(_TimedBlock(previous + width, width, embedding))
-            previous = width
-        self.normal = nn.GroupNorm(8, previous)
-        self.leave = nn.Conv2d(previous, 3 * patch**2, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-
-    def forward(self, x: Tensor, time: Tensor, planes: Tensor) -> Tensor:
-        half = self.frequencies // 2
-        rates = torch.exp(-math.log(1000.0) * torch.arange(half, device=x.device) / half)
-        angles = 1000.0 * time[:, None] * rates
-        embedding = self.embed(torch.cat([angles.cos(), angles.sin()], dim=1))
-        # With x = t·data + s·noise, s = 1 − t, both of unit variance and uncorrelated, the best
-        # linear estimate of data − noise is (t − s) / (t² + s²) · x, and what it leaves has
-        # variance 1 / (t² + s²): skip, and scale of input and output.
-        t = time[:, None, None, None]
-        variance = t**2 + (1 - t) ** 2
-        skip, start = (2 * t - 1) / variance * x, x / variance.sqrt()
-        start = F.pixel_unshuffle(start, self.patch)
-        planes = F.pixel_unshuffle(planes, self.patch)
-        x = self.enter(torch.cat([start, planes], dim=1))
-        passed = []
-        for level, (block, mask) in enumerate(zip(self.down, self.mask_down, strict=True)):
-            if level:
-                x = F.avg_pool2d(x, 2)
-                planes = F.avg_pool2d(planes, 2)
-            x = block(x, embedding) + mask(planes)
-            passed.append(x)
-        x = self.middle(x, embedding)
-        for level, block in enumerate(self.up):
-            if level:
-                x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = block(torch.cat([x, passed.pop()], dim=1), embedding)
-        rest = F.pixel_shuffle(self.leave(F.silu(self.normal(x))), self.patch)
-        velocity: Tensor = skip + rest / variance.sqrt()
-        return velocity

@@ -92,6 +92,7 @@ class StyleganGenerator:
                 f"{shape.size}. Set generate.size to one of these, or leave stylegan out."
             )
         self.settings = settings
+        self.takes_shares = settings.shares
         self.num_classes = shape.num_classes
         self.fabric = fabric
         # Standardised images: colour changes and penalty then mean the same on any data.

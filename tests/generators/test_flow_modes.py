@@ -1,0 +1,148 @@
+"""What `flow` can be asked for beside masks: shares, pairs, a labeller's gradient, few steps."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from terraloom.errors import SettingsError
+from terraloom.files import sha256_of
+from terraloom.generators import _flow_distillation
+from terraloom.generators._face import DataShape
+from terraloom.generators.flow import FlowGenerator, Settings
+from terraloom.learning.batches import draw_batch
+from terraloom.learning.device import make_fabric
+from terraloom.seeds import generator_at
+from terraloom.testing import colour_labeller, toy_classes, toy_rows
+
+SIZE = 32
+CLASSES = len(toy_classes())
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    return make_fabric(1)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return toy_rows(12, 1)[0]
+
+
+def flow(fabric, **options):
+    torch.manual_seed(0)
+    settings = Settings(widths=(16, 32), ema=0.9, batch_size=8, **options)
+    return FlowGenerator(settings, DataShape(CLASSES, SIZE, (0.4,) * 3, (0.2,) * 3), fabric)
+
+
+def train(generator, rows, steps):
+    for step in range(steps):
+        random = generator_at(0, "step", step)
+        generator.step(draw_batch(rows, 8, SIZE, "geometry", random), random, step / steps)
+
+
+def shares_seen(images, fabric):
+    shown = (images.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+    labels = colour_labeller(fabric).probabilities(list(shown)).argmax(axis=1)
+    return np.stack([np.bincount(m.ravel(), minlength=CLASSES) / m.size for m in labels])
+
+
+def test_asked_shares_come_out_after_a_short_training(fabric, rows):
+    generator = flow(fabric, shares=True, free_share=0.9, steps=4)
+    train(generator, rows, 150)
+    wanted = torch.eye(CLASSES) * 0.8 + 0.2 / CLASSES
+    seen = []
+    for one in wanted:
+        seen.append(
+            shares_seen(generator.sample_shares(one.expand(6, -1), range(6)), fabric).mean(axis=0)
+        )
+    # Each class is seen most where most of it was asked for.
+    assert (np.stack(seen).argmax(axis=0) == np.arange(CLASSES)).all()
+
+
+def test_pairs_fit_together_after_a_short_training(fabric, rows):
+    generator = flow(fabric, joint=True, steps=4)
+    train(generator, rows, 150)
+    images, labels = generator.sample_pairs(range(8))
+    shown = (images.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+    read = colour_labeller(fabric).probabilities(list(shown)).argmax(axis=1)
+    shuffled = np.roll(labels.numpy(), 1, axis=0)
+    assert (read == labels.numpy()).mean() > (read == shuffled).mean() + 0.2
+
+
+def test_feedback_makes_samples_agree_with_the_labeller(fabric, rows):
+    labels = torch.stack([torch.from_numpy(rows[i].mask[:SIZE, :SIZE]) for i in range(4)]).long()
+    network = colour_labeller(fabric).network
+    agreement = {}
+    for strength in (0.0, 2.0):
+        generator = flow(fabric, feedback=strength, steps=6, guidance=1)
+        generator.guide_by(network)
+        before = [p.clone() for p in generator.average.parameters()]
+        read = network(generator.sample(labels, [1, 2, 3, 4])).argmax(dim=1)
+        agreement[strength] = float((read == labels).float().mean())
+        assert all(
+            torch.equal(a, b) for a, b in zip(before, generator.average.parameters(), strict=True)
+        )
+    assert agreement[2.0] > agreement[0.0] + 0.2
+
+
+def test_feedback_leaves_free_samples_alone(fabric):
+    free = torch.full((2, SIZE, SIZE), 255)
+    plain, fed = flow(fabric, steps=2), flow(fabric, steps=2, feedback=2.0)
+    fed.guide_by(colour_labeller(fabric).network)
+    assert torch.equal(plain.sample(free, [1, 2]), fed.sample(free, [1, 2]))
+
+
+def test_feedback_without_a_labeller_is_refused(fabric):
+    generator = flow(fabric, steps=2, feedback=1.0)
+    with pytest.raises(SettingsError, match="needs a labeller"):
+        generator.sample(torch.zeros(1, SIZE, SIZE).long(), [1])
+
+
+def test_pairs_take_no_feedback():
+    with pytest.raises(ValidationError, match="joint makes its own"):
+        Settings(joint=True, feedback=1.0)
+
+
+def test_shares_cannot_be_asked_of_a_flow_without_them(fabric):
+    generator = flow(fabric, steps=2)
+    with pytest.raises(SettingsError, match="shares = true"):
+        generator.sample_shares(torch.eye(CLASSES), range(CLASSES))
+
+
+@pytest.mark.parametrize("options", [{}, {"shares": True}, {"joint": True}])
+def test_a_student_comes_nearer_to_its_teacher_than_the_teacher_in_as_few_steps(
+    options, fabric, rows, tmp_path
+):
+    teacher = flow(
+        fabric, steps=8, guidance=1, distil_steps=1, distil_pairs=64, rate=3e-3, **options
+    )
+    train(teacher, rows, 60)
+    student = teacher.student()
+    teacher.teach(student, rows, tmp_path / "pairs", 3)
+    rushed = flow(fabric, steps=1, sampler="euler", guidance=1, **options)
+    rushed.average.load_state_dict(teacher.average.state_dict())
+    rushed.memory.load_state_dict(teacher.memory.state_dict())
+    train(student, rows, 60)
+    labels = torch.full((16, SIZE, SIZE), 255)
+    seeds = list(range(100, 116))
+    target = teacher.sample(labels, seeds)
+    before = (rushed.sample(labels, seeds) - target).square().mean()
+    after = (student.sample(labels, seeds) - target).square().mean()
+    assert float(after) < 0.8 * float(before)
+    assert student.student() is None
+
+
+def test_pairs_that_were_lost_come_again_to_the_same_bytes(fabric, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(_flow_distillation, "_SHARD", 8)
+    teacher = flow(fabric, steps=2, distil_steps=1, distil_pairs=20)
+    for name in ("whole", "torn"):
+        teacher.teach(teacher.student(), rows, tmp_path / name, 3)
+    files = sorted((tmp_path / "torn").iterdir())
+    assert len(files) == 3
+    files[1].unlink()
+    kept = files[0].stat().st_mtime_ns
+    teacher.teach(teacher.student(), rows, tmp_path / "torn", 3)
+    assert files[0].stat().st_mtime_ns == kept
+    for file in files:
+        assert sha256_of(file) == sha256_of(tmp_path / "whole" / file.name)
