@@ -60,8 +60,8 @@ class Settings(GeneratorSettings):
 
     images: int = Field(default=30_000, ge=1)
     """Masks seen in training: updates times batch."""
-    batch_size: int = Field(default=16, ge=2)
-    """Masks per update."""
+    batch_size: int = Field(default=8, ge=2)
+    """Masks per update; small, since at short budgets many updates matter more."""
     patch: Literal[1, 2, 4] = 2
     """Pixels per side that are folded into channels: 2 works at half resolution."""
     widths: tuple[int, ...] = Field(default=(32, 64, 96), min_length=2)
