@@ -2,8 +2,8 @@
 
     python benchmarks/layouts.py PROJECT OUT [--images 20000] [--size 64] [--count 48]
 
-PROJECT is a folder whose stage `build` is done. Into OUT: figures.json (`layout_figures`), grid.png and
-the weights. The figures are told for val targets, so no training mask is asked for by its own shares.
+PROJECT is a folder whose stage `build` is done. Into OUT: figures.json (`layout_figures`), grid.png
+and the weights. The targets are the shares of val crops: no train mask is asked for by its own.
 """
 
 import argparse
@@ -12,9 +12,8 @@ from pathlib import Path
 
 import torch
 
-from terraloom.classes import ClassTable
 from terraloom.dataset.rows import channel_statistics, train_rows, val_rows
-from terraloom.files import make_folder, read_json
+from terraloom.files import make_folder
 from terraloom.generators import layout
 from terraloom.generators._face import DataShape
 from terraloom.layouts import layout_figures, layout_log, write_layout_figures, write_layout_grid
@@ -23,6 +22,7 @@ from terraloom.learning.checkpoint import save_weights
 from terraloom.learning.device import make_fabric
 from terraloom.seeds import generator_at
 from terraloom.tables import Table
+from terraloom.trained import read_class_table
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     asked = parser.parse_args()
     make_folder(asked.out)
     table = Table.open(asked.project / "build" / "samples")
-    classes = ClassTable.model_validate(read_json(asked.project / "build" / "classes.json"))
+    classes = read_class_table(asked.project / "build" / "classes.json")
     train, val = train_rows(table), val_rows(table)
     mean, std = channel_statistics(train)
     torch.manual_seed(0)
