@@ -78,8 +78,8 @@ class Settings(GeneratorSettings):
     steps: int = Field(default=24, ge=2)
     """Steps from noise to mask."""
     blur: float = Field(default=0.7, ge=0)
-    """Pixels by which probabilities are smoothed before the shares are met; keeps pixels that are
-    moved from lying about singly."""
+    """Pixels by which log-probabilities are smoothed before the shares are met; keeps pixels that
+    are moved from lying about singly."""
 
 
 class LayoutMaker:
@@ -217,16 +217,21 @@ class LayoutMaker:
         for level, following in itertools.pairwise(levels):
             # EDM, eq. 3 with σ(t) = t: dx/dσ = (x − D(x; σ)) / σ, by Euler's method.
             x = x + (following - level) / level * (x - self._denoised(x, level, wish))
-        chances = self._denoised(x, levels[-1], wish).movedim(1, -1).cpu().double().numpy()
+        logits = self._logits(x, levels[-1], wish)
+        # Logarithms are smoothed, not chances: these would be 0 in many places, and pixels that
+        # are all alike would be moved by their place in memory.
+        chances = logits.log_softmax(dim=1).movedim(1, -1).cpu().double().numpy()
         blur = (0.0, self.settings.blur, self.settings.blur, 0.0)
-        smooth = ndimage.gaussian_filter(chances, blur, mode="nearest")
-        result: Float64Array = np.log(np.maximum(smooth, 1e-9))
+        result: Float64Array = ndimage.gaussian_filter(chances, blur, mode="nearest")
         return result
 
-    def _denoised(self, x: Tensor, level: float, shares: Tensor) -> Tensor:
+    def _logits(self, x: Tensor, level: float, shares: Tensor) -> Tensor:
         sigma = torch.full((len(x),), level, device=x.device)
-        logits = cast(Tensor, self.average(x, sigma, shares))
-        return logits.float().softmax(dim=1)
+        return cast(Tensor, self.average(x, sigma, shares)).float()
+
+    def _denoised(self, x: Tensor, level: float, shares: Tensor) -> Tensor:
+        """The expected one-hot planes behind x."""
+        return self._logits(x, level, shares).softmax(dim=1)
 
 
 def build(settings: Settings, shape: DataShape, fabric: Fabric) -> LayoutMaker:
