@@ -8,7 +8,7 @@ from terraloom.dataset.rows import Row, TrainRows, train_rows, val_rows
 from terraloom.errors import SettingsError
 from terraloom.generating import load_generator, train_generator
 from terraloom.generators import layout
-from terraloom.generators._face import DataShape
+from terraloom.generators._face import DataShape, LayoutGenerator
 from terraloom.layouts import layout_masks
 from terraloom.learning.batches import Batch, draw_batch
 from terraloom.learning.checkpoint import load_weights, save_weights
@@ -188,5 +188,6 @@ def test_it_trains_by_the_common_way_and_loads_again(tmp_path):
     )  # fmt: skip
     loaded = load_generator(tmp_path / "model", fabric)
     assert loaded.generator.makes == frozenset()
+    assert isinstance(loaded.generator, LayoutGenerator)
     mask = layout_masks(loaded.generator, [{"tree": 0.5}], [1], CLASSES)[0]
     assert shares(mask)[2] == 0.5

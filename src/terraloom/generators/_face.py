@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -81,6 +81,7 @@ class Generator(Protocol):
         """
 
 
+@runtime_checkable
 class LayoutGenerator(Protocol):
     """Makes label masks with asked-for class shares; trained as a `Generator` is.
 
