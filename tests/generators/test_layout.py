@@ -134,6 +134,18 @@ def test_the_network_itself_follows_the_shares():
     assert shares(crop)[1] > 0.9
 
 
+def test_on_the_way_the_expected_mask_has_the_asked_shares(maker):
+    asked = torch.tensor([[0.7, 0.2, 0.1, 0.0], [0.05, 0.05, 0.3, 0.6]])
+    x = 3 * torch.randn(2, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found, free = (
+            maker._logits(x, 1.5, asked, balanced).softmax(dim=1).mean(dim=(2, 3))
+            for balanced in (True, False)
+        )
+    assert float((found - asked).abs().max()) < 0.02
+    assert float((found - asked).abs().max()) < float((free - asked).abs().max())
+
+
 def test_training_learns_what_neighbours_tell():
     rows = toy_rows(8, 1)[0]
     losses = [figures["loss"] for figures in train(build(rate=3e-3), rows, 60)]
