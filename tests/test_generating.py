@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from terraloom import generating
+from terraloom.classes import ClassTable
 from terraloom.dataset.rows import TrainRows, train_rows, val_rows
-from terraloom.errors import RoleError
+from terraloom.errors import InputError, RoleError, RunError
 from terraloom.files import read_json, read_lines, sha256_of
 from terraloom.generating import load_generator, synthesize, train_generator
 from terraloom.learning.device import make_fabric
@@ -220,3 +221,120 @@ def test_a_generator_is_fitted_on_train_rows_only(real, fabric, tmp_path):
         )  # fmt: skip
     assert not (tmp_path / "x").exists()
     assert isinstance(train_rows(real), TrainRows)
+
+
+LAYOUT = {"images": 8, "batch_size": 4, "widths": (8, 16), "steps": 2, "checks": 1}
+JOINT = FLOW | {"joint": True, "shares": True}
+
+
+def test_layouts_lend_their_masks_to_what_paints(real, generators, fabric, tmp_path):
+    layout = train(real, tmp_path / "layout", fabric, "layout", LAYOUT)
+    assert {p.name for p in (tmp_path / "layout").iterdir()} >= {
+        "layout-figures.json", "grid-000000008.png", "weights.safetensors",
+    }  # fmt: skip
+    table = make(
+        {"layout": layout, "spade": generators["spade"]}, real, tmp_path / "made",
+        conditional_per_row=0, layout_per_row=2, images_per_mask=2,
+    ).read().to_pylist()  # fmt: skip
+    assert {row["origin"] for row in table} == {"layout"}
+    masks = [decode(row["mask"]) for row in table]
+    assert all(
+        row["parent"] is None and (m < 255).all() for row, m in zip(table, masks, strict=True)
+    )
+    assert (masks[0] == masks[1]).all()
+    assert (masks[1] != masks[2]).any()
+    assert table[0]["image"]["bytes"] != table[1]["image"]["bytes"]
+
+
+def test_pairs_bring_their_own_mask(real, fabric, tmp_path):
+    joint = train(real, tmp_path / "joint", fabric, "flow", JOINT)
+    history = read_json(tmp_path / "joint" / "state.json")["history"]
+    assert all("agreement" in entry for entry in history)
+    table = make({"flow": joint}, real, tmp_path / "made", joint_per_row=1).read().to_pylist()
+    assert {row["origin"] for row in table} == {"joint"}
+    assert all((decode(row["mask"]) < len(toy_classes())).all() for row in table)
+    assert all(row["parent"] is not None for row in table)  # whose shares were asked for
+
+
+def test_a_student_samples_in_its_teachers_place(real, fabric, tmp_path):
+    options = FLOW | {"distil_steps": 1, "distil_pairs": 8, "distil_images": 8}
+    trained = train(real, tmp_path, fabric, options=options)
+    state = read_json(tmp_path / "state.json")
+    assert state["distilled"]["images"] == 8
+    assert trained.generator.settings.steps == 1
+    names = {path.name for path in tmp_path.iterdir()}
+    assert "student" not in names
+    assert "student-grid-000000008.png" in names
+    again = load_generator(tmp_path, fabric)
+    free = [np.full((32, 32), 255, np.uint8)]
+    assert (again.images(free, [3])[0] == trained.images(free, [3])[0]).all()
+
+
+def test_patience_ends_training_and_keeps_the_best_weights(real, fabric, tmp_path, monkeypatch):
+    kernels = iter([5.0, 3.0, 4.0, 6.0, 1.0, 1.0])
+    figures = generating.ImageWatch.figures
+
+    def told(self, generator):
+        return figures(self, generator) | {"kernel": next(kernels)}
+
+    monkeypatch.setattr(generating.ImageWatch, "figures", told)
+    options = FLOW | {"images": 24, "checks": 6}
+    best = train(real, tmp_path / "models", fabric, options=options | {"patience": 2})
+    assert read_json(tmp_path / "models" / "state.json")["images"] == 16
+    watch = generating.ImageWatch(
+        train_rows(real), val_rows(real), toy_classes(), 32, colour_labeller(fabric), 3
+    )
+    watch.write_grid(best, tmp_path / "again.png")
+    grids = [sha256_of(tmp_path / "models" / f"grid-{i:09d}.png") for i in (8, 16)]
+    assert sha256_of(tmp_path / "again.png") == grids[0] != grids[1]
+
+
+def test_a_diverged_training_says_so_and_keeps_its_checkpoint(real, fabric, tmp_path, monkeypatch):
+    step = generating._GeneratorTrainee.step
+
+    def broken(self, random, progress):
+        if progress >= 0.5:
+            monkeypatch.setattr(
+                self.generator, "step", lambda batch, random, progress: {"loss": float("nan")}
+            )
+        return step(self, random, progress)
+
+    monkeypatch.setattr(generating._GeneratorTrainee, "step", broken)
+    with pytest.raises(RunError, match=r"flow diverged after 4 images: loss is nan.*is kept in"):
+        train(real, tmp_path, fabric)
+    assert list(tmp_path.rglob("*.safetensors"))
+    assert not (tmp_path / "state.json").exists()
+
+
+def test_a_checkpoint_for_other_classes_or_size_is_refused(real, fabric, tmp_path):
+    train(real, tmp_path, fabric)
+    fewer = ClassTable(classes=toy_classes().classes[:3])
+    with pytest.raises(InputError, match="4 classes at 32 pixels; 3 classes at 32 pixels"):
+        train_generator(
+            "flow", FLOW, train_rows(real), val_rows(real), tmp_path,
+            classes=fewer, size=32, labeller=colour_labeller(fabric), seed=3, fabric=fabric,
+        )  # fmt: skip
+
+
+def test_rows_smaller_than_the_samples_are_named(fabric, tmp_path):
+    rows, val = toy_rows(4, 2, 40, 40)
+    with pytest.raises(InputError, match=r"generate.size is 64 pixels, but .* has 40 × 40"):
+        train_generator(
+            "flow", FLOW, rows, val, tmp_path,
+            classes=toy_classes(), size=64, labeller=colour_labeller(fabric), seed=3, fabric=fabric,
+        )  # fmt: skip
+
+
+def test_no_images_are_an_error_and_three_a_warning(fabric, tmp_path, capsys):
+    def fit(rows, val, folder):
+        return train_generator(
+            "spade", SPADE, rows, val, folder,
+            classes=toy_classes(), size=32, labeller=colour_labeller(fabric), seed=3, fabric=fabric,
+        )  # fmt: skip
+
+    rows, val = toy_rows(3, 2)
+    with pytest.raises(InputError, match="no image to train a generator on"):
+        fit(TrainRows([]), val, tmp_path / "none")
+    made = fit(rows, val, tmp_path / "three")
+    assert "3 train images to learn from" in capsys.readouterr().err.replace("\n", " ")
+    assert made.images([rows[0].mask[:32, :32]], [1])[0].shape == (32, 32, 3)

@@ -150,9 +150,7 @@ def train_generator(
     _check_rows(val, size)
     if (folder / _STATE).exists():
         _check_fits(read_json(folder / _STATE), folder, len(classes), size)
-        finish_loop(folder)  # a kill may have come between the record and this
-        remove_folder(folder / _STUDENT)
-        return load_generator(folder, fabric, labeller=labeller)
+        return _finished(folder, fabric, labeller)
     if len(train) < _FEW_IMAGES:
         console.print(
             f"[yellow]  {name} has {len(train)} train image{'s' if len(train) > 1 else ''} to "
@@ -190,8 +188,14 @@ def train_generator(
             "distilled": distilled,
         },
     )
+    return _finished(folder, fabric, labeller)
+
+
+def _finished(folder: Path, fabric: Fabric, labeller: TrainedSegmenter) -> TrainedGenerator:
+    """Drop what only training needed; a kill may have come between the record and this."""
     finish_loop(folder)
     remove_folder(folder / _STUDENT)
+    (folder / _BEST).unlink(missing_ok=True)
     return load_generator(folder, fabric, labeller=labeller)
 
 

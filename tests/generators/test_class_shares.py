@@ -126,6 +126,11 @@ def test_the_assignment_is_as_good_as_the_best_there_is(seed):
     assert mine <= best + 1e-9
 
 
+def test_pixels_that_are_all_alike_are_shared_out_as_well():
+    labels = assign_exactly(np.zeros((128, 128, 3)), [5000, 5000, 128 * 128 - 10_000])
+    assert np.bincount(labels.ravel()).tolist() == [5000, 5000, 6384]
+
+
 def test_counts_that_hold_already_change_nothing():
     scores = np.random.default_rng(0).standard_normal((8, 8, 4))
     labels = scores.argmax(axis=2)

@@ -8,7 +8,7 @@ from terraloom.dataset.rows import Row, TrainRows, train_rows, val_rows
 from terraloom.errors import SettingsError
 from terraloom.generating import load_generator, train_generator
 from terraloom.generators import layout
-from terraloom.generators._face import DataShape
+from terraloom.generators._face import DataShape, LayoutGenerator
 from terraloom.layouts import layout_masks
 from terraloom.learning.batches import Batch, draw_batch
 from terraloom.learning.checkpoint import load_weights, save_weights
@@ -134,6 +134,18 @@ def test_the_network_itself_follows_the_shares():
     assert shares(crop)[1] > 0.9
 
 
+def test_on_the_way_the_expected_mask_has_the_asked_shares(maker):
+    asked = torch.tensor([[0.7, 0.2, 0.1, 0.0], [0.05, 0.05, 0.3, 0.6]])
+    x = 3 * torch.randn(2, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found, free = (
+            maker._logits(x, 1.5, asked, balanced).softmax(dim=1).mean(dim=(2, 3))
+            for balanced in (True, False)
+        )
+    assert float((found - asked).abs().max()) < 0.02
+    assert float((found - asked).abs().max()) < float((free - asked).abs().max())
+
+
 def test_training_learns_what_neighbours_tell():
     rows = toy_rows(8, 1)[0]
     losses = [figures["loss"] for figures in train(build(rate=3e-3), rows, 60)]
@@ -188,5 +200,6 @@ def test_it_trains_by_the_common_way_and_loads_again(tmp_path):
     )  # fmt: skip
     loaded = load_generator(tmp_path / "model", fabric)
     assert loaded.generator.makes == frozenset()
+    assert isinstance(loaded.generator, LayoutGenerator)
     mask = layout_masks(loaded.generator, [{"tree": 0.5}], [1], CLASSES)[0]
     assert shares(mask)[2] == 0.5

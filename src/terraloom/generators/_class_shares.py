@@ -199,13 +199,14 @@ def assign_exactly(scores: Float64Array, counts: list[int]) -> LabelMask:
 
 def _settle(labels: np.ndarray, scores: Float64Array, counts: list[int]) -> None:
     """Move pixels of classes that have too many to those that have too few, cheapest first."""
-    have = np.bincount(labels, minlength=len(counts))
-    for label in np.flatnonzero(have < np.array(counts)):
-        while have[label] < counts[label]:
-            spare = (have > np.array(counts))[labels]
-            places = np.flatnonzero(spare)
-            loss = scores[places, labels[places]] - scores[places, label]
-            place = places[int(loss.argmin())]
-            have[labels[place]] -= 1
-            have[label] += 1
-            labels[place] = label
+    spare = np.bincount(labels, minlength=len(counts)) - np.array(counts)
+    for label in np.flatnonzero(spare < 0):
+        places = np.flatnonzero(spare[labels] > 0)
+        loss = scores[places, labels[places]] - scores[places, label]
+        for place in places[np.argsort(loss, kind="stable")]:
+            if spare[label] == 0:
+                break
+            if spare[labels[place]] > 0:
+                spare[labels[place]] -= 1
+                spare[label] += 1
+                labels[place] = label

@@ -39,6 +39,9 @@ class LayoutUNet(nn.Module):
         self.normal = nn.GroupNorm(8, previous)
         self.leave = _convolution(previous, num_classes * patch**2)
         nn.init.zeros_(self.leave.weight)
+        self.own = nn.Linear(embedding, num_classes)
+        nn.init.zeros_(self.own.weight)
+        nn.init.zeros_(self.own.bias)
 
     def forward(self, noisy: Tensor, sigma: Tensor, shares: Tensor) -> Tensor:
         """Logits "batch class height width".
@@ -68,9 +71,12 @@ class LayoutUNet(nn.Module):
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = block(torch.cat([x, passed.pop()], dim=1), embedding)
         learned = F.pixel_shuffle(self.leave(F.silu(self.normal(x))), self.patch)
-        # Under endless noise the chance of a class is its share: known in closed form, so that the
-        # network learns only what the noisy mask tells beyond it.
-        logits: Tensor = learned + shares.clamp_min(_LEAST).log()[:, :, None, None]
+        # Were pixels independent, Bayes' rule would give share · exp(−|x − e_c|² / 2σ²) for class
+        # c, that is log share + x_c / σ² up to a constant. The shares are added as they are; how
+        # much a pixel's own value counts beside its neighbours is learned per noise level.
+        prior = shares.clamp_min(_LEAST).log()[:, :, None, None]
+        evidence = noisy / sigma.square()[:, None, None, None]
+        logits: Tensor = learned + prior + self.own(embedding)[:, :, None, None] * evidence
         return logits
 
 

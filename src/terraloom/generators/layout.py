@@ -51,6 +51,10 @@ _REMEMBERED: Final = 4096
 _LEAST_KNOWN: Final = 0.5
 """Part of a crop's pixels that must be known for it to be learned from."""
 _BATCH: Final = 32
+_ROUNDS: Final = 3
+"""Of fitting the means of expected planes to the shares."""
+_TRACE: Final = 1e-6
+"""Share of a class that is not there, for logarithms."""
 _SHARPNESS: Final = 7.0
 """ρ of EDM's eq. 5: more steps at little noise."""
 
@@ -60,8 +64,8 @@ class Settings(GeneratorSettings):
 
     images: int = Field(default=30_000, ge=1)
     """Masks seen in training: updates times batch."""
-    batch_size: int = Field(default=16, ge=2)
-    """Masks per update."""
+    batch_size: int = Field(default=8, ge=2)
+    """Masks per update; small, since at short budgets many updates matter more."""
     patch: Literal[1, 2, 4] = 2
     """Pixels per side that are folded into channels: 2 works at half resolution."""
     widths: tuple[int, ...] = Field(default=(32, 64, 96), min_length=2)
@@ -78,8 +82,8 @@ class Settings(GeneratorSettings):
     steps: int = Field(default=24, ge=2)
     """Steps from noise to mask."""
     blur: float = Field(default=0.7, ge=0)
-    """Pixels by which probabilities are smoothed before the shares are met; keeps pixels that are
-    moved from lying about singly."""
+    """Pixels by which log-probabilities are smoothed before the shares are met; keeps pixels that
+    are moved from lying about singly."""
 
 
 class LayoutMaker:
@@ -188,7 +192,8 @@ class LayoutMaker:
             targets: shares, "class", NaN where the rest may be as training masks have it.
             seeds: one per mask.
             names: of the classes, for messages.
-            exact: meet the target to the pixel; off, masks are what the network says.
+            exact: steer toward the target and meet it to the pixel; off, masks are what the network
+                says.
 
         Raises:
             SettingsError: a target is impossible, or asks for a class that no training mask shows.
@@ -197,7 +202,7 @@ class LayoutMaker:
         made: list[LabelMask] = []
         for start in range(0, len(seeds), _BATCH):
             part = full[start : start + _BATCH]
-            scores = self._scores(part, seeds[start : start + _BATCH])
+            scores = self._scores(part, seeds[start : start + _BATCH], exact)
             for shares, each in zip(part, scores, strict=True):
                 if exact:
                     made.append(assign_exactly(each, pixel_counts(shares, self.size**2)))
@@ -205,7 +210,7 @@ class LayoutMaker:
                     made.append(each.argmax(axis=-1).astype(np.uint8))
         return made
 
-    def _scores(self, shares: Float64Array, seeds: Sequence[int]) -> Float64Array:
+    def _scores(self, shares: Float64Array, seeds: Sequence[int], balanced: bool) -> Float64Array:
         """Logarithms of probabilities, "mask height width class"."""
         wish = self.fabric.to_device(torch.from_numpy(shares).float())
         last, first = self.settings.noise_range
@@ -216,17 +221,31 @@ class LayoutMaker:
         x = x.contiguous(memory_format=torch.channels_last)
         for level, following in itertools.pairwise(levels):
             # EDM, eq. 3 with σ(t) = t: dx/dσ = (x − D(x; σ)) / σ, by Euler's method.
-            x = x + (following - level) / level * (x - self._denoised(x, level, wish))
-        chances = self._denoised(x, levels[-1], wish).movedim(1, -1).cpu().double().numpy()
+            x = x + (following - level) / level * (
+                x - self._logits(x, level, wish, balanced).softmax(dim=1)
+            )
+        logits = self._logits(x, levels[-1], wish, balanced)
+        # Logarithms are smoothed, not chances: these would be 0 in many places, and pixels that
+        # are all alike would be moved by their place in memory.
+        chances = logits.log_softmax(dim=1).movedim(1, -1).cpu().double().numpy()
         blur = (0.0, self.settings.blur, self.settings.blur, 0.0)
-        smooth = ndimage.gaussian_filter(chances, blur, mode="nearest")
-        result: Float64Array = np.log(np.maximum(smooth, 1e-9))
+        result: Float64Array = ndimage.gaussian_filter(chances, blur, mode="nearest")
         return result
 
-    def _denoised(self, x: Tensor, level: float, shares: Tensor) -> Tensor:
+    def _logits(self, x: Tensor, level: float, shares: Tensor, balanced: bool) -> Tensor:
+        """Logits whose probabilities are the expected one-hot planes behind x.
+
+        The expected planes of a mask with known shares have these shares as their means. Balanced,
+        logits are shifted per class until they do (iterative proportional fitting), all the way
+        from noise to mask: few pixels are then left to be moved at the end.
+        """
         sigma = torch.full((len(x),), level, device=x.device)
-        logits = cast(Tensor, self.average(x, sigma, shares))
-        return logits.float().softmax(dim=1)
+        logits = cast(Tensor, self.average(x, sigma, shares)).float()
+        wanted = shares.clamp_min(_TRACE).log()
+        for _ in range(_ROUNDS if balanced else 0):
+            found = logits.softmax(dim=1).mean(dim=(2, 3)).clamp_min(_TRACE).log()
+            logits = logits + (wanted - found)[:, :, None, None]
+        return logits
 
 
 def build(settings: Settings, shape: DataShape, fabric: Fabric) -> LayoutMaker:
