@@ -2,6 +2,7 @@
 
     python benchmarks/fidelity.py frechet --samples 1000000 --features 512
     python benchmarks/fidelity.py manifolds --samples 100000 --features 512
+    python benchmarks/fidelity.py size --samples 1        # how figures of one source depend on n
 
 Each figure runs in a process of its own, whose peak of resident memory is read from the system.
 Features lie in files, made beforehand and counted in no figure; `frechet` and `vendi` read them in
@@ -122,7 +123,33 @@ def vendi(first: File, second: File, reference: bool) -> dict[str, Any]:
     return {"value": asdict(value), "spent": spent}
 
 
-FIGURES = {"frechet": frechet, "manifolds": manifolds, "kernel": kernel, "vendi": vendi}
+def size(first: File, second: File, reference: bool) -> dict[str, Any]:
+    """Every figure of two samples of one source, by their size: what is left is bias."""
+    from terraloom.fidelity.comparison import figures_of
+
+    mixing = np.random.default_rng(9).standard_normal((64, 64)) * np.linspace(0.2, 2, 64)
+
+    def drawn(count: int, *address: int) -> np.ndarray:
+        values = np.random.default_rng(address).standard_normal((count, 64))
+        return np.abs(values @ mixing).astype(np.float32)
+
+    centre = drawn(20_000, 999).mean(axis=0).astype(np.float64)
+    found = {}
+    for count in (40, 100, 400, 1600):
+        draws = [
+            figures_of(drawn(count, 1, i), drawn(count, 2, i), centre=centre) for i in range(5)
+        ]
+        found[str(count)] = {k: float(np.mean([draw[k] for draw in draws])) for k in draws[0]}
+    return found
+
+
+FIGURES = {
+    "frechet": frechet,
+    "manifolds": manifolds,
+    "kernel": kernel,
+    "vendi": vendi,
+    "size": size,
+}
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from terraloom.cards import query, share_column, write_cards, write_subset
-from terraloom.errors import InputError, OutputError
+from terraloom.errors import DamagedTable, InputError, OutputError
 from terraloom.files import read_json
 from terraloom.tables import Table, plan_shards, write_table
 
@@ -43,7 +43,11 @@ def cards(samples, tmp_path):
             for i, n in enumerate(ids)
         ],
     )  # fmt: skip
-    return write_cards(samples, scores, verdicts, ("tree", "built-up"), tmp_path / "cards")
+    near = [{"id": n, "train_id": f"t{n}", "synthetic_id": None, "more": 1} for n in ids]
+    return write_cards(
+        samples, scores, verdicts, ("tree", "built-up"), tmp_path / "cards",
+        table(tmp_path / "near", near),
+    )  # fmt: skip
 
 
 def test_every_sample_has_a_card_with_shares_scores_verdict_and_reason(cards):
@@ -52,10 +56,17 @@ def test_every_sample_has_a_card_with_shares_scores_verdict_and_reason(cards):
     assert rows[2] == {
         "id": "s2", "origin": "conditional", "parent": "r1", "seed": 2, "plan": None,
         "share_tree": pytest.approx(0.2), "share_built_up": pytest.approx(0.8), "agreement": 0.25,
+        "train_id": "ts2", "synthetic_id": None,
         "keep": False, "rule": "agreement ≥ 0.5", "reason": "agreement is 0.25",
         "reviewer": "rules",
     }  # fmt: skip
     assert share_column("bare / sparse") == "share_bare_sparse"
+
+
+def test_tables_of_other_samples_are_never_joined(samples, tmp_path):
+    wrong = table(tmp_path / "wrong", [{"id": f"x{i}", "agreement": 0.5} for i in range(8)])
+    with pytest.raises(DamagedTable, match="holds other samples than"):
+        write_cards(samples, wrong, wrong, ("tree", "water"), tmp_path / "cards")
 
 
 def test_sql_answers_and_groups(cards):

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
-from terraloom.errors import InputError, OutputError
+from terraloom.errors import DamagedTable, InputError, OutputError
 from terraloom.files import sha256_of_value, write_json
 from terraloom.tables import MANIFEST, Shard, Table, shards_of, write_table
 
@@ -19,12 +19,17 @@ VIEW: Final = "cards"
 SUBSETS: Final = "subsets"
 _EXAMPLE: Final = "SELECT id FROM cards WHERE keep"
 _ABOUT: Final = ("id", "origin", "parent", "seed", "plan")
-_VERDICT: Final = ("keep", "rule", "reason", "reviewer")
+_NEAREST: Final = ("train_id", "synthetic_id")
 _NAME: Final = re.compile(r"[\w-]{1,64}")
 
 
 def write_cards(
-    synthetic: Table, scores: Table, verdicts: Table, class_names: Sequence[str], folder: Path
+    synthetic: Table,
+    scores: Table,
+    verdicts: Table,
+    class_names: Sequence[str],
+    folder: Path,
+    neighbours: Table | None = None,
 ) -> Table:
     """Join samples, scores and verdicts, one row per synthetic sample, kept or rejected.
 
@@ -34,7 +39,8 @@ def write_cards(
         verdicts: their verdicts, shard by shard.
         class_names: in label order.
         folder: receives the table: id, origin, parent, seed, plan; share_CLASS 0 … 1; every score;
-            keep, rule, reason, reviewer.
+            train_id and synthetic_id where there are neighbours; keep, rule, reason, reviewer.
+        neighbours: which images are nearest to each sample, shard by shard; left out, unknown.
     """
 
     def join(shard: Shard) -> pa.Table:
@@ -43,12 +49,21 @@ def write_cards(
         shares = samples.column("shares").to_pylist()
         for label, name in enumerate(class_names):
             columns[share_column(name)] = pa.array([row[label] for row in shares], pa.float32())
-        for table in (scores, verdicts):
-            rows = pq.read_table(table.folder / shard.filename)
+        near = [] if neighbours is None else [neighbours]
+        for table in (scores, *near, verdicts):
+            wanted = ["id", *_NEAREST] if table is neighbours else None
+            rows = pq.read_table(table.folder / shard.filename, columns=wanted)
+            if rows.column("id") != samples.column("id"):
+                raise DamagedTable(
+                    f"{table.folder / shard.filename} holds other samples than "
+                    f"{synthetic.folder / shard.filename}. Delete both stages and run again."
+                )
             columns |= {name: rows.column(name) for name in rows.column_names if name != "id"}
         return pa.table(columns)
 
     inputs = {"samples": synthetic.sha256, "scores": scores.sha256, "verdicts": verdicts.sha256}
+    if neighbours is not None:
+        inputs["neighbours"] = neighbours.sha256
     return write_table(
         folder,
         shards_of(scores),

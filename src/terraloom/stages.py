@@ -368,12 +368,16 @@ def _curate(context: Context, folder: StageFolder) -> dict[str, str]:
         context.settings.curate,
         context.classes.names,
     )
+    # Older summaries, and those of no sample, name no table of neighbours.
+    nearest = read_json(context.path("score", "summary.json")).get("nearest", {})
+    nearest = nearest if "table" in nearest else None
     write_cards(
         context.table("label", "samples"),
         context.table("score", "scores", "synthetic"),
         verdicts,
         context.classes.names,
         folder.path / "cards",
+        None if nearest is None else context.table("score", nearest["table"]),
     )
     for origin, entry in funnel.items():
         console.print(f"  {origin}: {entry['kept']} of {entry['made']} kept")

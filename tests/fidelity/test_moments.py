@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from terraloom.errors import InputError
-from terraloom.fidelity.moments import Moments, frechet_distance
+from terraloom.fidelity.moments import Moments, frechet_distance, frechet_of
 
 
 def mixed(count, size, seed, offset=0.0):
@@ -93,6 +93,16 @@ def test_fewer_samples_than_features_are_said_and_equal_the_degenerate_distance(
     apart = first.mean(axis=0) - second.mean(axis=0)
     expected = apart @ apart + (c1**2).sum() / 9 + (c2**2).sum() / 11 - 2 * cross
     assert found.value == pytest.approx(expected, rel=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(2, 30), m=st.integers(2, 30), seed=st.integers(0, 99))
+def test_few_samples_have_the_distance_of_their_moments(n, m, seed):
+    first, second = mixed(n, 20, seed, 3.0), mixed(m, 20, seed + 100)
+    quick, whole = frechet_of(first, second), distance(first, second)
+    assert quick.value == pytest.approx(whole.value, rel=1e-6, abs=1e-6)
+    assert (quick.counts, quick.ranks) == (whole.counts, whole.ranks)
+    assert quick.mean_term == pytest.approx(whole.mean_term)
 
 
 def test_small_sets_of_one_source_lie_further_apart_than_large_ones():

@@ -55,6 +55,16 @@ def test_intervals_of_alike_neighbours_are_wider():
     assert wide > 1.5 * width
 
 
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 99), count=st.integers(2, 30))
+def test_every_value_lies_in_its_interval(seed, count):
+    real = shares(count, seed)
+    made = np.concatenate([real[1:], shares(1, seed + 100)])  # nearly the same samples
+    found = compare_shares(real, made, alone(real), alone(made), seed=0, draws=40)
+    for estimate in (found.jensen_shannon, *found.wasserstein, *found.difference):
+        assert estimate.low <= estimate.value <= estimate.high
+
+
 def test_equal_sets_reach_down_to_nought_and_large_sets_are_thinned(monkeypatch):
     real = shares(300, 0)
     found = compare_shares(real, real, alone(real), alone(real), seed=0, draws=100)

@@ -15,7 +15,7 @@ from terraloom.errors import InputError
 from terraloom.fidelity.blocks import Features, checked_pair
 from terraloom.fidelity.diversity import vendi_score
 from terraloom.fidelity.kernel import squared_discrepancy
-from terraloom.fidelity.moments import Moments, frechet_distance
+from terraloom.fidelity.moments import Moments, frechet_of
 from terraloom.fidelity.neighbours import NEIGHBOURS, manifold_figures
 from terraloom.seeds import generator_at
 from terraloom.types import Float64Array
@@ -138,7 +138,7 @@ def figures_of(
     """
     manifolds = manifold_figures(reference, candidate, neighbours=neighbours)
     return {
-        "frechet": frechet_distance(Moments.of(reference), Moments.of(candidate)).value,
+        "frechet": frechet_of(reference, candidate).value,
         "kernel": squared_discrepancy(reference, candidate),
         "precision": manifolds.precision,
         "recall": manifolds.recall,

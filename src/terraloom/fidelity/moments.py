@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from terraloom.errors import InputError
-from terraloom.fidelity.blocks import Features, blocks_of
+from terraloom.fidelity.blocks import Features, blocks_of, checked_pair
 from terraloom.types import Float64Array
 
 
@@ -143,6 +143,49 @@ def frechet_distance(first: Moments, second: Moments) -> FrechetDistance:
         (rank1, rank2),
         first.num_features,
     )
+
+
+def frechet_of(first: Features, second: Features) -> FrechetDistance:
+    """Fréchet distance of two sets in memory; quick where samples are fewer than features.
+
+    With centred samples X (n × d) and Y (m × d), tr (Σ₁ Σ₂)^½ is the sum of the singular values of
+    X Yᵀ / √((n − 1)(m − 1)): a root of d × d numbers is taken only where that is the smaller task.
+
+    Args:
+        first: "sample feature", two samples or more.
+        second: as `first`.
+
+    Raises:
+        InputError: the sets do not fit, or are too small.
+    """
+    checked_pair(first, second, least=2)
+    num_features = first.shape[1]
+    if len(first) * len(second) >= num_features**2:
+        return frechet_distance(Moments.of(first), Moments.of(second))
+    centred = [np.concatenate(list(blocks_of(f))).astype(np.float64) for f in (first, second)]
+    means = [values.mean(axis=0) for values in centred]
+    for values, mean in zip(centred, means, strict=True):
+        values -= mean
+    one, two = (values / np.sqrt(len(values) - 1) for values in centred)
+    cross = float(np.linalg.svd(one @ two.T, compute_uv=False).sum())
+    mean_term = float(np.square(means[0] - means[1]).sum())
+    traces = float(np.square(one).sum() + np.square(two).sum())
+    covariance_term = max(traces - 2 * cross, 0.0)
+    return FrechetDistance(
+        mean_term + covariance_term,
+        mean_term,
+        covariance_term,
+        (len(one), len(two)),
+        (_rank(one), _rank(two)),
+        num_features,
+    )
+
+
+def _rank(centred: Float64Array) -> int:
+    """Rank of the covariance of centred samples."""
+    small = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
+    values = np.linalg.eigvalsh(small)
+    return int((values > values.max() * max(centred.shape) * np.finfo(np.float64).eps).sum())
 
 
 def _root(covariance: Float64Array) -> tuple[Float64Array, int]:

@@ -56,7 +56,8 @@ def compare_shares(
     """Compare class shares, with basic bootstrap intervals.
 
     A distance cannot be negative, so that resampling only ever adds to one near 0; the basic
-    interval [2 v − q₉₇.₅, 2 v − q₂.₅] takes that bias away again, and is cut off at 0.
+    interval [2 v − q₉₇.₅, 2 v − q₂.₅] takes that bias away again. It is cut off at 0, and drawn up
+    to the value where it would end before it.
 
     Args:
         real: shares "sample class" of real samples, each row of sum 1.
@@ -150,7 +151,8 @@ def _basic(values: Float64Array, least: float, most: float) -> Estimate:
         return Estimate(value, value, value)
     low, high = np.percentile(values[1:], (2.5, 97.5))
     bounds = [float(np.clip(2 * value - edge, least, most)) for edge in (high, low)]
-    return Estimate(value, *bounds)
+    # Near the edge of what is possible the interval may end before the value: it is drawn up to it.
+    return Estimate(value, min(bounds[0], value), max(bounds[1], value))
 
 
 def _thinned(
