@@ -1,0 +1,1 @@
+"""Tests; a package, because another of this name comes with torch-fidelity and would hide it."""
