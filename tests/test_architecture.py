@@ -19,6 +19,7 @@ LAYERS = (
     ("landscape", "raster"),
     ("engines",),
     ("tables", "samples", "runs", "arms", "ledger", "naming", "redundancy", "facts"),
+    ("claims",),
     ("settings", "settings_file"),
     ("sources",),
     ("dataset",),

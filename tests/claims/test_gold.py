@@ -1,0 +1,17 @@
+"""The reader against claims annotated by hand before it was written."""
+
+import pytest
+from gold import compare, gold_captions
+
+from terraloom.claims import read_claims
+from terraloom.classes import preset
+
+SEVEN = preset("worldcover7")
+
+
+@pytest.mark.parametrize("corpus", ["rsicd", "sydney", "aras", "own"])
+def test_claims_of_the_development_part_are_read(corpus: str) -> None:
+    captions = [c for c in gold_captions(corpus) if not c.held_back]
+    counts = compare(captions, [read_claims(c.text, SEVEN) for c in captions], SEVEN)
+    assert counts["right"] >= 0.97 * (counts["right"] + counts["wrong"])
+    assert counts["right"] >= 0.95 * (counts["right"] + counts["missed"])
