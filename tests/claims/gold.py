@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,16 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from terraloom.claims import Claim
 from terraloom.classes import ClassTable
 
 GOLD = Path(__file__).parents[1] / "gold" / "claims.json"
-DATA = (
-    Path(os.environ.get("TERRALOOM_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    / "captions"
-)
 WRITERS = ("hybrid_", "text_", "vision_")
 
 
@@ -36,23 +29,24 @@ class GoldCaption:
 
 
 @cache
-def _texts(corpus: str) -> dict[tuple[str, int], str]:
+def _texts(corpus: str, folder: Path) -> dict[tuple[str, int], str]:
     if corpus == "aras":
-        with (DATA / "aras400k_rows.csv").open(encoding="utf-8", newline="") as file:
+        with (folder / "aras400k_rows.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         writers = [name for name in rows[0] if name.startswith(WRITERS)]
         return {(r["filename"], i): r[name] for r in rows for i, name in enumerate(writers)}
-    images = json.loads((DATA / f"{corpus}.json").read_text(encoding="utf-8"))
+    images = json.loads((folder / f"{corpus}.json").read_text(encoding="utf-8"))
     return {(im["filename"], i): text for im in images for i, text in enumerate(im["captions"])}
 
 
-def gold_captions(corpus: str) -> Iterator[GoldCaption]:
-    """Gold captions of one corpus; skips the test where its texts are not at hand."""
-    if corpus != "own" and not (DATA / "rsicd.json").exists():
-        pytest.skip(f"no captions under {DATA}; set TERRALOOM_SHARED_DATA")
+def gold_captions(corpus: str, shared_data: Path) -> Iterator[GoldCaption]:
+    """Gold captions of one corpus, whose texts lie in the shared data."""
     for item in json.loads(GOLD.read_text(encoding="utf-8")):
         if item["corpus"] == corpus:
-            text = item.get("text") or _texts(corpus)[item["image"], item["index"]]
+            text = (
+                item.get("text")
+                or _texts(corpus, shared_data / "captions")[item["image"], item["index"]]
+            )
             yield GoldCaption(
                 corpus, item["image"], item["index"], item["held_back"], text, item["claims"]
             )
