@@ -54,6 +54,8 @@ class Symbol:
     """A class noun that describes the whole scene: "a forested landscape"."""
     own: bool = False
     """Has a determiner of its own: "a settlement"."""
+    definite: bool = False
+    """Stands after "the"; told of scene nouns alone."""
     small: bool = False
     """Its head is a measure, so that "small" before it speaks of extent."""
     words: str = ""
@@ -268,7 +270,7 @@ def _joined(symbols: list[Symbol]) -> list[Symbol]:
     """Noun phrases put together: "dense green forest" becomes N, "a football field" O."""
     found: list[Symbol] = []
     run: list[Symbol] = []
-    own = run_own = False
+    own = run_own = is_definite = False
     for place, symbol in enumerate(symbols):
         following = symbols[place + 1].char if place + 1 < len(symbols) else ""
         char = symbol.char = _in_context(symbol, found, run, following)
@@ -277,12 +279,13 @@ def _joined(symbols: list[Symbol]) -> list[Symbol]:
         if char == "x" and run and all(s.char == "o" for s in run):
             run, own = [], run_own  # "vast expanses of"
         if char == "d":
-            own = True
+            own, is_definite = True, symbol.words == "the"
             if run:  # a determiner starts a new phrase
                 _add_phrases(run, run_own, found)
                 run = []
             continue
         if char in "nos":
+            symbol.definite = is_definite
             if not run:
                 run_own, own = own, False
             run.append(symbol)
@@ -292,6 +295,7 @@ def _joined(symbols: list[Symbol]) -> list[Symbol]:
             run = []
         symbol.own = symbol.own or own
         found.append(symbol)
+        is_definite = False
         own = symbol.own and char in "mkx"
     if run:
         _add_phrases(run, run_own, found)
