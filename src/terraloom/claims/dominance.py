@@ -14,6 +14,8 @@ _COVERS_SCENE: Final = re.compile(r"cs")
 _LARGEST_IS: Final = re.compile(rf"G(?:[fis]*)v({LIST})")
 _IS_LARGEST: Final = re.compile(r"(?:[cv]+|c)[is]*[GZ]")
 _NO_CLASS: Final = re.compile(r"Y(?:[xO]*)(N)")
+_WITHIN_PLACE: Final = re.compile(r"i?[ph]")
+_AFTER_PLACE: Final = re.compile(r"(?:^|;)p,?[xO]*N[vM]*E$")
 _ADJECTIVES: Final = re.compile(r"(?:N[,&|]+)+N$")
 
 
@@ -26,9 +28,7 @@ def dominance(line: Line) -> Iterator[Found]:
         nouns = line.nouns(*match.span(1))
         yield line.found("dominant", nouns, None, match.start())
     for match in _DOMINATES.finditer(string):
-        if string[match.end() : match.end() + 1] in ("p", "h") or (
-            string[match.end() : match.end() + 2] == "ih"
-        ):
+        if _WITHIN_PLACE.match(string, match.end()) or _AFTER_PLACE.search(string, 0, match.end()):
             continue  # dominates a half, not the whole
         nouns = line.subject(match.start())
         yield line.found("dominant", nouns, None, match.end() - 1)
@@ -36,9 +36,7 @@ def dominance(line: Line) -> Iterator[Found]:
         if line.is_of_scene(match.start()) and not _subject_is_place(line, match.start()):
             nouns = line.nouns(*match.span(1))
             value = line.symbols[match.start()].value
-            if _rest_before(line, match.start()):
-                yield line.found("quantity", nouns[:1], "most of the rest", match.start())
-            else:
+            if not _rest_before(line, match.start()):
                 yield line.found("dominant", nouns, value, match.start())
     for match in _COVERS_SCENE.finditer(string):
         scene = line.symbols[match.end() - 1]

@@ -25,6 +25,10 @@ NEXT_LIST: Final = re.compile(LIST)
 _ABSENT_AFTER: Final = re.compile(
     r"-[xvkmi]*[NO](?:(?:,[xkm]*[NO])*,?(?:\|[xkm]*[NO]|&[xkm]*[NO](?![cvEbD])))?|-vN"
 )
+_CLAUSE: Final = re.compile(
+    rf"(,&|,|&)(?={_BARE_ITEM}(?:[&|]{_BARE_ITEM})?[vM]*(?:[cE>Z]|v[pMaivCD]))"
+)
+_VERB: Final = re.compile(r"[cvDECGY>=MX2]")
 _DENIED: Final = re.compile(r"-[v~O]{0,2}(?=[DcCEMT])")
 
 
@@ -63,6 +67,21 @@ class Line:
                 self._free.append(i)
         if self._free:
             self.string = "".join(s.char for s in symbols)
+        self._part_clauses()
+
+    def _part_clauses(self) -> None:
+        """Marks where a second clause begins: "…, and grass covers a third"."""
+        start = 0
+        parts = []
+        for match in _CLAUSE.finditer(self.string):
+            # Without a verb before it, what stands there is the rest of the subject.
+            if _VERB.search(self.string, start, match.start()):
+                parts.append(match.start())
+                start = match.end(1)
+        for at in parts:
+            self.symbols[at].char = ";"
+        if parts:
+            self.string = "".join(s.char for s in self.symbols)
 
     @property
     def has_classes(self) -> bool:
@@ -199,7 +218,7 @@ class Line:
         i = at - 1
         while i >= 0 and self.string[i] in "vCcM~-?i,":
             i -= 1
-        return i < 0 or self.string[i] in "s;,tx" or (self.string[i] == "O")
+        return i < 0 or self.string[i] in "s;,txR" or (self.string[i] == "O")
 
     def found(self, kind: ClaimKind, nouns: Sequence[Symbol], value: str | None, at: int) -> Found:
         """A claim made by the symbol at `at` of these nouns, with the characters of both."""

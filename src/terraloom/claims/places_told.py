@@ -12,6 +12,8 @@ _REDUCED: Final = frozenset(
     ("visible", "located", "situated", "found", "seen", "present", "running", "nestled",
      "arranged", "parked", "scattered", "built", "planted", "placed")
 )  # fmt: skip
+_PREVAILS_IN: Final = re.compile(r"Ep")
+_IN_IT_PREVAILS: Final = re.compile(r"p,?([xO]*N)[vM]*E")
 _OF_A_THING: Final = re.compile(r"pf[xO]*[NO]")
 """In the middle of the square: no place of the image."""
 
@@ -30,8 +32,19 @@ def places(line: Line) -> Iterator[Found]:
             yield line.found("place", nouns, f"fills {region}", match.end() - 1)
     if "p" not in string:
         return
+    for match in _PREVAILS_IN.finditer(string):
+        at = match.end() - 1
+        nouns = line.subject(match.start())[:1]
+        yield line.found("place", nouns, f"fills {line.value(at)}", at)
+    for match in _IN_IT_PREVAILS.finditer(string):
+        nouns = line.nouns(*match.span(1))[:1]
+        yield line.found("place", nouns, f"fills {line.value(match.start())}", match.start())
     for i, char in enumerate(string):
-        if char != "p" or _OF_A_THING.match(string, i):
+        if (
+            char != "p"
+            or _OF_A_THING.match(string, i)
+            or ((i and string[i - 1] == "E") or _IN_IT_PREVAILS.match(string, i))
+        ):
             continue
         nouns = _placed(line, i)
         for noun in nouns:

@@ -17,6 +17,7 @@ _AMOUNT_NOUN: Final = re.compile(r"(q)x*(N)")
 _AMOUNT_ALONE: Final = re.compile(rf"(q),?({ITEM})$")
 _GAPPED: Final = re.compile(r"[&,;]([NO])(q)")
 _NOTHING_BUT: Final = re.compile(rf"X({LIST})")
+_REST_IS: Final = re.compile(rf"R[vCc]+[MTCi]*({SHARED})")
 _WHOLLY: Final = re.compile(rf"T[vCi]*({LIST})")
 _SMALL_VALUES: Final = frozenset(("small part", "tiny part", "modest part"))
 _SHARE_NOUNS: Final = frozenset(
@@ -42,6 +43,9 @@ def quantities(line: Line) -> Iterator[Found]:
         nouns = line.nouns(*match.span(1))
         if line.is_of_scene(match.start()) and nouns:
             yield line.found("quantity", nouns, line.value(match.start()), match.start())
+    for match in _REST_IS.finditer(string):
+        nouns = line.nouns(*match.span(1))
+        yield line.found("quantity", nouns, "most of the rest", match.start())
     yield from _smallness(line)
 
 

@@ -124,17 +124,17 @@ def _taken(text: str) -> dict[int, Symbol]:
     if " than" in text:
         for pattern, char in ((NO_CLASS_MORE, "Y"), (THAN_ANY_OTHER, "Z")):
             found += [Symbol(char, m.start(), m.end(), "largest") for m in pattern.finditer(text)]
+    if has_place(text):
+        for match in PLACE.finditer(text):
+            told = place_value(match)
+            if told is not None:
+                found.append(Symbol(told[0], match.start(), match.end(), told[1]))
     if has_figure(text):
         for match in FIGURE.finditer(text):
             value = figure_value(match)
             if value is not None and _is_amount(match, text):
                 found.append(Symbol("q", match.start(), match.end(), value))
                 found[-1].own = bool(match["number"] or match["low"] or match["count"])
-    if has_place(text):
-        for match in PLACE.finditer(text):
-            told = place_value(match)
-            if told is not None:
-                found.append(Symbol(told[0], match.start(), match.end(), told[1]))
     kept: dict[int, Symbol] = {}
     for symbol in found:
         if not any(
