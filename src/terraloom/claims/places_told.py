@@ -7,7 +7,7 @@ from typing import Final
 from terraloom.claims.line import LIST, Found, Line
 from terraloom.claims.symbols import Symbol
 
-_FILLS: Final = re.compile(rf"h[vce]*(?:M|T)?[vCi]*({LIST})")
+_FILLS: Final = re.compile(rf"h[vce]*(?:M|T)?[vCiD]*({LIST})")
 _REDUCED: Final = frozenset(
     ("visible", "located", "situated", "found", "seen", "present", "running", "nestled",
      "arranged", "parked", "scattered", "built", "planted", "placed")

@@ -296,7 +296,8 @@ def _joined(symbols: list[Symbol]) -> list[Symbol]:
         symbol.own = symbol.own or own
         found.append(symbol)
         is_definite = False
-        own = symbol.own and char in "mkx"
+        # A measure starts a phrase of its own: "traces of trees, large areas of crops".
+        own = char == "x" or (symbol.own and char in "mk")
     if run:
         _add_phrases(run, run_own, found)
     return found
