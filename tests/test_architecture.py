@@ -33,6 +33,7 @@ LAYERS = (
         "generating",
         "labelling",
         "captioning",
+        "claiming",
         "scoring",
         "curation",
         "verdict",
