@@ -148,6 +148,8 @@ def supported_band(value: str) -> tuple[float, float]:
 
 def slack(value: str) -> float:
     """How far outside its band a share must lie to contradict the amount."""
+    if value == "modest part":
+        return 0.20  # "a smaller part" may only mean less than half
     low, high = supported_band(value)
     # Small amounts are told apart at a finer scale than large ones.
     return 0.03 if high > 0.2 else 0.02 if high > 0.06 or low > 0 else 0.01

@@ -255,7 +255,8 @@ def _quantity(claim: Claim, measured: _Measured) -> _Checked:
         if low > 0 and share <= 0:
             return ("not checkable" if measured.step else "contradicted"), f"{told}; {band}"
         return "supported", f"{told}; {band}"
-    if share < low - reach or share > high + reach or (share == 0 and not measured.step):
+    is_none = share + measured.step / 2 < low / 4
+    if share < low - reach or share > high + reach or is_none:
         return "contradicted", f"{told}; {band}"
     return "not checkable", f"{told}: borderline; {band}"
 

@@ -14,6 +14,9 @@ _REDUCED: Final = frozenset(
 )  # fmt: skip
 _PREVAILS_IN: Final = re.compile(r"Ep")
 _IN_IT_PREVAILS: Final = re.compile(r"p,?([xO]*N)[vM]*E")
+_SHAPES: Final = frozenset(
+    ("block", "patch", "patches", "area", "areas", "strip", "band", "cluster", "clusters", "piece")
+)
 _OF_A_THING: Final = re.compile(r"pf[xO]*[NO]")
 """In the middle of the square: no place of the image."""
 
@@ -74,6 +77,8 @@ def _placed(line: Line, at: int) -> list[Symbol]:
             reduced = string[i] == "v" and line.symbols[i].words in _REDUCED and (verb == i)
             return nouns[-1:] if reduced and string[max(start - 1, 0)] in "wia" else nouns
         return line.subject(verb)
+    if string[i] == "O" and line.symbols[i].words in _SHAPES:
+        return _subject_of_clause(line, at)  # "forms one patch in the south"
     if string[i] in "NO)" or string[i] == ",":
         j = i
         while j >= 0 and string[j] in ",q()O":

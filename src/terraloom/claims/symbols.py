@@ -24,6 +24,7 @@ MAX_SENTENCE_WORDS: Final = 400
 _TOKEN: Final = re.compile(
     r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+(?:[.,]\d+)*|\.|[!?\n]|[,;:()/&—–-]|[^\w\s]"
 )
+_EXTENDS: Final = re.compile(r"(?:extend|spread|stretch|reach|rang)(?:s|es|ing)?\s+$")
 _STOP: Final = frozenset(".!?\n")
 # Marks that show nothing or turn the direction of writing; they may hide inside a word.
 _INVISIBLE: Final = re.compile(
@@ -131,9 +132,13 @@ def _taken(text: str) -> dict[int, Symbol]:
                 found.append(Symbol(told[0], match.start(), match.end(), told[1]))
     if has_figure(text):
         for match in FIGURE.finditer(text):
-            value = figure_value(match)
+            value, start = figure_value(match), match.start()
+            if match["over"] == "over" and _EXTENDS.search(text, 0, start):
+                # "Extends over a third": the word belongs to the verb.
+                start += len("over ")
+                value = value and value.replace("over ", "about " if match["fraction"] else "")
             if value is not None and _is_amount(match, text):
-                found.append(Symbol("q", match.start(), match.end(), value))
+                found.append(Symbol("q", start, match.end(), value))
                 found[-1].own = bool(match["number"] or match["low"] or match["count"])
     kept: dict[int, Symbol] = {}
     for symbol in found:
