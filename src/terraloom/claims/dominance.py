@@ -8,7 +8,7 @@ from terraloom.claims.line import LIST, Found, Line
 
 _DOMINATED: Final = re.compile(rf"D[MTi]*({LIST})")
 _DOMINATES: Final = re.compile(r"[vM]*E")
-_MAINLY: Final = re.compile(rf"M[viCc]*({LIST})")
+_MAINLY: Final = re.compile(rf"M[viCcf]*({LIST})")
 _PARTS: Final = frozenset(("area", "land", "ground", "surface", "map", "total", "whole"))
 _COVERS_SCENE: Final = re.compile(r"cs")
 _LARGEST_IS: Final = re.compile(rf"G(?:[fis]*)v({LIST})")
@@ -67,7 +67,7 @@ def dominance(line: Line) -> Iterator[Found]:
 
 def _subject_is_place(line: Line, at: int) -> bool:
     i = at - 1
-    while i >= 0 and line.string[i] in "vCcM~-?":
+    while i >= 0 and line.string[i] in "vCcM~-?fs":
         i -= 1
     return i >= 0 and line.string[i] == "h"
 

@@ -34,7 +34,7 @@ PLACE: Final = re.compile(
     rf"to\s+(?:the\s+)?(?P<b>[a-z-]+(?:\s(?:left|right))?)\b)"
     rf"|(?P<everywhere>\bthroughout(?:\s+(?:the|this)\s+(?:whole\s+|entire\s+)?[a-z]+)?|"
     rf"\beverywhere)"
-    rf"|(?P<prep>\b(?:in|at|on|along|near|toward|towards|across|over|within|occupying|through|to)\s+)?"
+    rf"|(?P<prep>\b(?:in|at|on|along|near|toward|towards|across|over|within|occupying|through|confined to|limited to|restricted to|to)\s+)?"
     rf"(?:(?P<the>the|its)\s+)?(?:(?:far|extreme|very|entire|whole)\s+)?"
     rf"(?<![\w-]){_REGION}(?![\w-]){_PART}"
 )
@@ -77,7 +77,7 @@ def place_value(match: re.Match[str]) -> tuple[str, str] | None:
     if prep == "to":
         return None  # "borders woodland to the south": of the thing, not of the image
     if not prep:
-        if part == "half":
+        if part in ("half", "part", "portion", "side", "section"):
             return "h", region
         # "The north is mainly forest" speaks of a half as well.
         return ("h", region) if match["the"] and not part and "-" not in region else None

@@ -7,7 +7,10 @@ from typing import Final
 from terraloom.claims.line import LIST, Found, Line
 from terraloom.claims.symbols import Symbol
 
-_FILLS: Final = re.compile(rf"h[vce]*(?:M|T)?[vCiD]*({LIST})")
+_FILLS: Final = re.compile(
+    rf"h(?:fs)?(?:[vce]+(?:M|T)?[vCiDf]*|[MT][vCiDf]*|D|(?<=[&,;]h)w)({LIST})"
+)
+_COVERS_PART: Final = re.compile(r"[vM]*c(?:M|T)?h")
 _REDUCED: Final = frozenset(
     ("visible", "located", "situated", "found", "seen", "present", "running", "nestled",
      "arranged", "parked", "scattered", "built", "planted", "placed")
@@ -33,6 +36,10 @@ def places(line: Line) -> Iterator[Found]:
             nouns = line.subject(match.start())[:1]
             region = line.value(match.end() - 1)
             yield line.found("place", nouns, f"fills {region}", match.end() - 1)
+        for match in _COVERS_PART.finditer(string):
+            at = match.end() - 1
+            for noun in line.subject(match.start()):
+                yield line.found("place", [noun], line.value(at), at)
     if "p" not in string:
         return
     for match in _PREVAILS_IN.finditer(string):
@@ -79,6 +86,8 @@ def _placed(line: Line, at: int) -> list[Symbol]:
         return line.subject(verb)
     if string[i] == "O" and line.symbols[i].words in _SHAPES:
         return _subject_of_clause(line, at)  # "forms one patch in the south"
+    if string[i] == "," and string[i - 1 : i] in ("s", "q"):
+        return _subject_of_clause(line, at)  # "cover a third of it, mainly in the south"
     if string[i] in "NO)" or string[i] == ",":
         j = i
         while j >= 0 and string[j] in ",q()O":

@@ -11,14 +11,14 @@ _PAREN_AMOUNT: Final = re.compile(r"\(q\)")
 _COVERS_AMOUNT: Final = re.compile(r"[,e]*(?:v?e)?c[eMTi]*(q)(?:[ik]?(q))?(?!fN)")
 _IS_AT: Final = re.compile(r"v[mkO]?i(q)")
 _AMOUNT_IS: Final = re.compile(rf"(q)f?[sR][OWip]*[vCce]+[vCTM~ie]*({SHARED})")
-_AMOUNT_USED: Final = re.compile(rf"(q)v?C({SHARED})")
+_AMOUNT_USED: Final = re.compile(rf"(?<![c(])(q)(?:v+[CTM]*|C)({SHARED})")
 _AMOUNT_OF: Final = re.compile(rf"(q)f({SHARED})")
 _AMOUNT_NOUN: Final = re.compile(r"(q)x*(N)")
 _AMOUNT_ALONE: Final = re.compile(rf"(q),?({ITEM})$")
 _GAPPED: Final = re.compile(r"[&,;]([NO])(q)")
 _NOTHING_BUT: Final = re.compile(rf"X({LIST})")
 _REST_IS: Final = re.compile(rf"R[vCc]+[MTCi]*({SHARED})")
-_WHOLLY: Final = re.compile(rf"T[vCi]*({LIST})")
+_WHOLLY: Final = re.compile(rf"T[vCif]*({LIST})")
 _SMALL_VALUES: Final = frozenset(("small part", "tiny part", "modest part"))
 _SHARE_NOUNS: Final = frozenset(
     form
@@ -27,7 +27,7 @@ _SHARE_NOUNS: Final = frozenset(
     for form in (noun, noun + "s")
 )  # fmt: skip
 _TIGHT_LIST: Final = re.compile(SHARED)
-_IS_SMALL: Final = re.compile(r"v+(?:iO,?|i,?)?[mk]$")
+_IS_SMALL: Final = re.compile(r"(?:v+(?:i[Ov]?,?|[Ov],)?|(?<=N)i)[mk]$")
 _AFTER_PREDICATE: Final = ("", ",", ";", "(", "i", "&", ")")
 
 
@@ -82,8 +82,10 @@ def _amounts(line: Line) -> Iterator[Found]:
         for match in pattern.finditer(string):
             yield from amount(match.start(1), line.nouns(*match.span(2)))
     for match in _AMOUNT_NOUN.finditer(string):
-        if line.symbols[match.start()].own:
-            yield from amount(match.start(), line.nouns(*match.span(2)))
+        at = match.start()
+        is_part = line.value(at) == "about 50" and string[max(at - 1, 0)] in "qv,&;"
+        if line.symbols[at].own or is_part:  # "half forest and half farmland"
+            yield from amount(at, line.nouns(*match.span(2)))
     for match in _AMOUNT_OF.finditer(string):
         symbol = line.symbols[match.start()]
         nouns = line.nouns(*match.span(2))

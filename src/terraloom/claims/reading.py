@@ -90,7 +90,8 @@ class _Reader:
             value = found.value
             apart: tuple[int, ...] = ()
             if value is not None and value.endswith(" of the rest"):
-                apart = tuple(sorted(set(self._told) - set(labels)))
+                before = [_label(s) for s in symbols[: found.at] if s.char == "N"]
+                apart = tuple(sorted({*self._told, *before} - set(labels)))
             claims.append(
                 Claim(
                     found.kind,

@@ -48,7 +48,7 @@ _PLAIN: Final = {
     "E": "dominates|dominate|dominating|prevails|prevail|prevailing|predominates|predominate|"
     "is dominant|are dominant|domination",
     "B": "absent|missing|nowhere",
-    "-": "no|not|without|neither|nor|never|lacks|lack|lacking|devoid of|absence of|lack of|free of|"
+    "-": "rather than|instead of|as opposed to|no|not|without|neither|nor|never|lacks|lack|lacking|devoid of|absence of|lack of|free of|"
     "free from|none of|not a single|no sign of|no signs of|no trace of|no traces of|cannot|nothing|"
     "no single|no visible|doesn't|don't|isn't|aren't|hasn't|can't|no longer|bereft of|empty of",
     "?": "may|might|could|appears to be|appear to be|seems to be|seem to be|seems|suggests|suggest|"
@@ -72,7 +72,7 @@ _PLAIN: Final = {
     "mostly border|shares most of its border with|share most of their border with|"
     "mainly next to|bordered mostly by|mostly adjacent to|mainly adjacent to|borders mainly|"
     "border mainly|borders mostly|border mostly",
-    "b": "borders|border|flanks|flank|fringes|fringe|surrounds|surround|encircles|encircle|"
+    "b": "line both sides of|lines both sides of|flank both sides of|line the banks of|borders|border|flanks|flank|fringes|fringe|surrounds|surround|encircles|encircle|"
     "separates|separate|adjoins|adjoin|abuts|abut|lines|line|touches|touch|neighbours|neighbors|"
     "hugs|hug|rings|ring|hems in|edges|skirts|skirt",
     "f": "of",
@@ -80,10 +80,11 @@ _PLAIN: Final = {
     "among|amongst|toward|towards|against|for|as|interspersed with|interspersed among|"
     "interspersed around|interspersed by|interspersed|mixed with|such as|apart from|except for|"
     "save for|aside from|together with|along with|alongside|beneath|beyond|except|besides|"
-    "other than|instead of|alternating with|intermixed with|intermingled with|dotted with|"
+    "other than|alternating with|intermixed with|intermingled with|dotted with|"
     "cut by|crossed by|intersected by|traversed by|out of|next|after|before|like|underneath|via",
     "w": "with|featuring|including|having|accompanied by",
-    "v": "is|are|was|were|be|been|being|has|have|had|shows|show|showing|contains|contain|"
+    "v": "consists|consist|"
+    "is|are|was|were|be|been|being|has|have|had|shows|show|showing|contains|contain|"
     "containing|includes|include|lies|lie|lying|stands|stand|standing|sits|sit|located|situated|"
     "found|visible|seen|present|appears|appear|appearing|occurs|occur|occurring|runs|run|running|"
     "flows|flow|flowing|winds|goes|go|going|passes|pass|passing|extends|extend|can|do|does|did|"
@@ -97,11 +98,15 @@ _PLAIN: Final = {
     "W": "which|that|who",
     "g": "",
     "H": "than",
-    ">": "outnumber|outnumbers|exceed|exceeds|outweigh|outweighs|surpass|surpasses|ahead of|"
+    ">": "outnumber|outnumbers|exceed|exceeds|outweigh|outweighs|surpass|surpasses|"
+    "twice as much area as|twice as much as|twice the area of|twice as large as|"
+    "ahead of|"
     "has a narrow lead over|have a narrow lead over|has a slight lead over|"
     "have a slight lead over|leads over|has a clear lead over|have a clear lead over",
     "=": "equally extensive|about equally extensive|similar parts|similar shares|"
-    "in nearly equal parts|equal parts|equal shares|similar extent|in equal parts|"
+    "in nearly equal parts|equal parts|equal shares|roughly equal areas|"
+    "equal areas|similar areas|comparable areas|"
+    "roughly equal shares|similar amounts|similar extents|similar extent|in equal parts|"
     "in roughly equal parts|equally large|nearly equal parts|about equally|in similar parts",
     "F": "followed by|then by",
     "2": "comes second|come second|is second|are second|second in extent|is second in extent|"
@@ -133,7 +138,7 @@ _VALUED: Final = {
         "": "predominantly|predominately|primarily|dominantly",
     },
     "T": {
-        "all": "entirely|completely|wholly|fully|totally|exclusively|uniformly|solely",
+        "all": "is all|entirely|completely|wholly|fully|totally|exclusively|uniformly|solely",
         "nearly all": "almost entirely|nearly entirely|almost completely|almost exclusively|"
         "almost fully|almost wholly|virtually entirely|almost uniformly|almost totally|"
         "practically entirely|nearly completely",
