@@ -108,7 +108,8 @@ _CONCEPTS: Final = {
     "water": _Concept(
         "water|water body|body of water|water surface|open water|waters|river|riverbank|river bank|"
         "riverside|lake|lakeshore|lakeside|pond|sea|ocean|reservoir|waterway|watercourse|lagoon|"
-        "its shores|their shores|river channel|estuary|fjord|water channel|inlet|its banks|their banks|"
+        "its shores|their shores|river channel|estuary|fjord|water channel|inlet|its banks|"
+        "their banks|"
         "the banks of the river",
         fine="stream|creek|brook|canal|rivulet|streambed|ditch",
     ),

@@ -34,7 +34,8 @@ PLACE: Final = re.compile(
     rf"to\s+(?:the\s+)?(?P<b>[a-z-]+(?:\s(?:left|right))?)\b)"
     rf"|(?P<everywhere>\bthroughout(?:\s+(?:the|this)\s+(?:whole\s+|entire\s+)?[a-z]+)?|"
     rf"\beverywhere)"
-    rf"|(?P<prep>\b(?:in|at|on|along|near|toward|towards|across|over|within|occupying|through|confined to|limited to|restricted to|to)\s+)?"
+    rf"|(?P<prep>\b(?:in|at|on|along|near|toward|towards|across|over|within|occupying|through|"
+    rf"confined to|limited to|restricted to|to)\s+)?"
     rf"(?:(?P<the>the|its)\s+)?(?:(?:far|extreme|very|entire|whole)\s+)?"
     rf"(?<![\w-]){_REGION}(?![\w-]){_PART}"
 )

@@ -48,7 +48,8 @@ _PLAIN: Final = {
     "E": "dominates|dominate|dominating|prevails|prevail|prevailing|predominates|predominate|"
     "is dominant|are dominant|domination",
     "B": "absent|missing|nowhere",
-    "-": "rather than|instead of|as opposed to|no|not|without|neither|nor|never|lacks|lack|lacking|devoid of|absence of|lack of|free of|"
+    "-": "rather than|instead of|as opposed to|"
+    "no|not|without|neither|nor|never|lacks|lack|lacking|devoid of|absence of|lack of|free of|"
     "free from|none of|not a single|no sign of|no signs of|no trace of|no traces of|cannot|nothing|"
     "no single|no visible|doesn't|don't|isn't|aren't|hasn't|can't|no longer|bereft of|empty of",
     "?": "may|might|could|appears to be|appear to be|seems to be|seem to be|seems|suggests|suggest|"
@@ -72,7 +73,8 @@ _PLAIN: Final = {
     "mostly border|shares most of its border with|share most of their border with|"
     "mainly next to|bordered mostly by|mostly adjacent to|mainly adjacent to|borders mainly|"
     "border mainly|borders mostly|border mostly",
-    "b": "line both sides of|lines both sides of|flank both sides of|line the banks of|borders|border|flanks|flank|fringes|fringe|surrounds|surround|encircles|encircle|"
+    "b": "line both sides of|lines both sides of|flank both sides of|line the banks of|"
+    "borders|border|flanks|flank|fringes|fringe|surrounds|surround|encircles|encircle|"
     "separates|separate|adjoins|adjoin|abuts|abut|lines|line|touches|touch|neighbours|neighbors|"
     "hugs|hug|rings|ring|hems in|edges|skirts|skirt",
     "f": "of",
