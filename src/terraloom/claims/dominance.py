@@ -8,7 +8,7 @@ from terraloom.claims.line import LIST, Found, Line
 
 _DOMINATED: Final = re.compile(rf"D[MTi]*({LIST})")
 _DOMINATES: Final = re.compile(r"[vM]*E")
-_MAINLY: Final = re.compile(rf"M[viCcf]*({LIST})")
+_MAINLY: Final = re.compile(rf"M[vCcf]*({LIST})")
 _PARTS: Final = frozenset(("area", "land", "ground", "surface", "map", "total", "whole"))
 _COVERS_SCENE: Final = re.compile(r"cs")
 _LARGEST_IS: Final = re.compile(rf"G(?:[fis]*)v({LIST})")

@@ -22,8 +22,11 @@ LIST: Final = _list_of(ITEM)
 SHARED: Final = _list_of(_BARE_ITEM)
 """A list whose members are told one amount together."""
 NEXT_LIST: Final = re.compile(LIST)
+_DENIED_ITEM: Final = r"[xkm]*[NO]"
+# "No water and trees cover it" denies no trees; "no trees, water and crops" denies all three.
 _ABSENT_AFTER: Final = re.compile(
-    r"-[xvkmi]*[NO](?:(?:,[xkm]*[NO])*,?(?:\|[xkm]*[NO]|&[xkm]*[NO](?![cvEbD])))?|-vN"
+    rf"-[xvkmi]*[NO](?:(?:,{_DENIED_ITEM})+,?(?:\||&(?={_DENIED_ITEM}(?![cvEbD]))){_DENIED_ITEM}"
+    rf"|,?\|{_DENIED_ITEM}|&{_DENIED_ITEM}(?![cvEbD]))?|-vN"
 )
 _CLAUSE: Final = re.compile(
     rf"(,&|,|&)(?={_BARE_ITEM}(?:[&|]{_BARE_ITEM})?[vM]*(?:[cE>Z]|v[pMaivCD]))"
