@@ -57,7 +57,9 @@ _PLAIN: Final = {
     "hinting at|hints at|would",
     "~": "possibly|perhaps|likely|probably|potentially|presumably|maybe|apparently|possible|"
     "what looks like|what seems to be|what appears to be|supposedly|conceivably",
-    "a": "near|next to|beside|close to|adjacent to|along|around|surrounding|surrounded by|"
+    "a": "on its banks|on both banks|on its shores|on its shore|along its banks|along its shores|"
+    "along both banks|near|next to|beside|close to|adjacent to|along|around|surrounding|"
+    "surrounded by|"
     "encircled by|enclosed by|flanked by|bordered by|bordering|lined by|lined with|fringed by|"
     "fringed with|separated by|separated from|in front of|between|on both sides of|"
     "on both side of|in both sides of|on the both sides of|on two sides of|in two sides of|"
