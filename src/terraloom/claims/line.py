@@ -182,12 +182,9 @@ class Line:
         while at > 0 and self.string[at - 1] in "vWM~,eT-?":
             at -= 1
         nouns, start = self.list_before(at)
-        # "A pond near trees is …": what hangs on a preposition is not the subject.
-        while (
-            start > 0
-            and self.string[start - 1] in "aiwf"
-            and not (self.string[start - 1] in "w" and start == 1)
-        ):
+        # "A pond near trees is …": what hangs on a preposition is not the subject, nor are things
+        # without a class after "and" where one stood before: "fields of green and brown are …".
+        while start > 1 and self.string[start - 1] in ("aiwf" if nouns else "aiwf&|"):
             at = start - 1
             while at > 0 and self.string[at - 1] in "vM":
                 at -= 1
