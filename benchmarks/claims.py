@@ -3,16 +3,18 @@
     python benchmarks/claims.py gold [--held-back]   reader against claims annotated by hand
     python benchmarks/claims.py mutations [MASKS]    true captions, and captions made false
     python benchmarks/claims.py aras                 verdicts on the published captions at hand
+    python benchmarks/claims.py free-form            those captions, made false in one place
     python benchmarks/claims.py speed                captions per second on one core
 
-`gold` and `aras` need the shared captions (TERRALOOM_SHARED_DATA); `speed` takes them where they
-are. Run from the root of the repository: gold, oracle and mutations are those of the tests.
+`gold`, `aras` and `free-form` need the shared captions (TERRALOOM_SHARED_DATA); `speed` takes them
+where they are. Run from the root of the repository: gold, oracle and mutations are those of the tests.
 """
 
 import argparse
 import csv
 import os
 import random
+import re
 import sys
 import time
 from collections import Counter
@@ -108,9 +110,7 @@ def mutated(num_masks: int) -> None:
 
 def aras() -> None:
     """Verdicts by writer, and every contradiction by kind; no text."""
-    with (SHARED / "captions" / "aras400k_rows.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = ("Tree", "Shrub", "Grass", "Crop", "Built-up", "Barren", "Water")
+    rows, names = published_rows()
     verdicts: dict[str, Counter[str]] = {}
     for row in rows:
         shares = [float(row[name]) / 100 for name in names]
@@ -124,6 +124,68 @@ def aras() -> None:
                 print(f"{row['filename']} {writer}: {c.claim.kind} {c.claim.value}, {c.evidence}")
     for writer, counts in verdicts.items():
         print(writer, {v: counts[v] for v in (*VERDICTS, "contradicted captions", "name dominant")})
+
+
+_DOMINATED = re.compile(r"(dominated by |predominantly )([^,.()]*)")
+_TELLING = (
+    ("grass", "grassland"), ("tree", "trees"), ("forest", "trees"), ("crop", "cropland"),
+    ("agricultur", "cropland"),
+)  # fmt: skip
+_NOUN_OF = ("trees", "shrubs", "grassland", "cropland", "buildings", "bare ground", "water")
+
+
+def free_form() -> None:
+    """Published captions with one statement made false; the published shares judge.
+
+    Class: what "dominated by" or "predominantly" tells becomes a class that covers at least 20
+    points less than the largest. Amount: a quoted percentage moves by 30 points. Negation: "not"
+    before "dominated by" the class that is the largest.
+    """
+    rows, names = published_rows()
+    made: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    alarms: Counter[str] = Counter()
+    for row in rows:
+        shares = [float(row[name]) / 100 for name in names]
+        largest = _NOUN_OF[shares.index(max(shares))]
+        for writer in (name for name in row if name.startswith(WRITERS)):
+            text = row[writer]
+            alarms["captions"] += 1
+            alarms["flagged"] += check_caption(text, shares, SEVEN, step=0.01).is_contradicted
+            changed: list[tuple[str, str]] = []
+            match = _DOMINATED.search(text)
+            told = match and next((n for w, n in _TELLING if w in match[2].lower()), None)
+            if match and told == largest:
+                changed += [
+                    ("class", f"{text[: match.start(2)]}{noun}{text[match.end(2) :]}")
+                    for noun, share in zip(_NOUN_OF, shares, strict=True)
+                    if share <= max(shares) - 0.2
+                ]
+                if match[1].startswith("dominated"):
+                    changed.append(
+                        ("negation", f"{text[: match.start()]}not {text[match.start() :]}")
+                    )
+            for figure in re.finditer(r"(\d+)%", text):
+                number = int(figure[1])
+                other = number - 30 if number > 50 else number + 30
+                changed.append(
+                    ("amount", f"{text[: figure.start()]}{other}%{text[figure.end() :]}")
+                )
+            for kind, mutated_text in changed:
+                made[kind] += 1
+                checked = check_caption(mutated_text, shares, SEVEN, step=0.01)
+                found[kind] += checked.is_contradicted
+    print(f"{alarms['flagged']} of {alarms['captions']} captions flagged as published")
+    for kind, number in made.items():
+        print(f"{kind:10} {found[kind]} of {number} found, {100 * found[kind] / number:.1f} %")
+
+
+def published_rows() -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """Rows of the published captions and the columns of their class percentages."""
+    path = SHARED / "captions" / "aras400k_rows.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return rows, ("Tree", "Shrub", "Grass", "Crop", "Built-up", "Barren", "Water")
 
 
 def speed() -> None:
@@ -161,6 +223,7 @@ def main() -> None:
     commands.add_parser("gold").add_argument("--held-back", action="store_true")
     commands.add_parser("mutations").add_argument("masks", type=int, nargs="?", default=2000)
     commands.add_parser("aras")
+    commands.add_parser("free-form")
     commands.add_parser("speed")
     given = parser.parse_args()
     match given.command:
@@ -170,6 +233,8 @@ def main() -> None:
             mutated(given.masks)
         case "aras":
             aras()
+        case "free-form":
+            free_form()
         case _:
             speed()
 
