@@ -7,7 +7,7 @@
     python benchmarks/claims.py speed                captions per second on one core
 
 `gold`, `aras` and `free-form` need the shared captions (TERRALOOM_SHARED_DATA); `speed` takes them
-where they are. Run from the root of the repository: gold, oracle and mutations are those of the tests.
+where they are. Run from the root of the repository: gold, oracle and mutations are the tests'.
 """
 
 import argparse
