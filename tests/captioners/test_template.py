@@ -256,8 +256,8 @@ class Oracle:
                 continue
             out.add("mostly", share[int(m[1] or m[2])] > 0.5)
         for m in re.finditer(
-            r"(?<!half is )almost (?:entirely|uniformly|completely|exclusively|fully)(?: covered by)? "
-            r"<(\d)>"
+            r"(?<!half is )almost (?:entirely|uniformly|completely|exclusively|fully)"
+            r"(?: covered by)? <(\d)>"
             rf"|{AREA} is nearly all <(\d)>|almost (?:nothing but|unbroken \w+ of) <(\d)>",
             s,
         ):
