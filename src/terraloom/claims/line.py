@@ -130,7 +130,9 @@ class Line:
                 reach = ";"
                 # "There may be": a hedge before the noun; "trees may be": its subject too.
             elif char == "~" and not reach:
-                reach = ",;w)"
+                # "Possibly with a pond" is about the pond; "a possible road with trees" is not
+                # about the trees.
+                reach = ",;)" if self.string[i + 1 : i + 2] == "w" else ",;w)"
             result[i] = bool(reach)
         return result
 
