@@ -10,10 +10,17 @@ from tests.claims.oracle import MaskOracle
 
 from terraloom.captioners.template import Settings, TemplateCaptioner
 from terraloom.claims import check_caption
-from terraloom.classes import preset
+from terraloom.classes import ClassTable, LandClass, preset
 from terraloom.facts import Facts, measure_facts
 
 SEVEN = preset("worldcover7")
+THREE = ClassTable(
+    classes=(
+        LandClass(name="built-up", colour=(1, 0, 0)),
+        LandClass(name="vegetation", colour=(2, 0, 0)),
+        LandClass(name="band_4", colour=(3, 0, 0)),
+    )
+)
 NUM_MASKS = 240
 
 
@@ -37,6 +44,20 @@ def test_true_captions_are_not_contradicted(
     verdicts = Counter(claim.verdict for c in checked for claim in c.claims)
     assert verdicts["supported"] >= 0.98 * verdicts.total()
     assert verdicts.total() >= 4 * len(checked)
+
+
+@pytest.mark.parametrize("classes", [preset("worldcover11"), THREE], ids=["eleven", "three"])
+def test_captions_of_other_class_tables_are_not_contradicted(classes: ClassTable) -> None:
+    writer = TemplateCaptioner(Settings(), classes, 5)
+    checked = []
+    for seed in range(500, 580):
+        facts = measure_facts(drawn_mask(seed, num_classes=len(classes)), classes, compass=False)
+        checked += [
+            check_caption(caption.text, facts, classes)
+            for caption in writer.write_facts(str(seed), facts)
+        ]
+    assert [c.contradictions for c in checked if c.is_contradicted] == []
+    assert sum(bool(c.claims) for c in checked) >= 0.97 * len(checked)
 
 
 def test_nearly_every_false_statement_is_found(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from terraloom.claims.claim import CheckedCaption, Claim
+from terraloom.claims.lexicon import DIGITS
 
 _MOST_TOLD: Final = 6
 _FRACTIONS: Final = {
@@ -16,9 +17,6 @@ _FRACTIONS: Final = {
     "67": "two thirds", "75": "three quarters",
 }  # fmt: skip
 _BOUNDS: Final = {"over": "more than", "under": "less than", "nearly": "nearly", "about": "about"}
-_DIGITS: Final = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
-)  # fmt: skip
 
 
 def feedback(checked: CheckedCaption) -> str:
@@ -29,7 +27,7 @@ def feedback(checked: CheckedCaption) -> str:
     """
     lines = dict.fromkeys(_sentence(c.claim, checked.names) for c in checked.contradictions)
     text = " ".join(list(lines)[:_MOST_TOLD])
-    return re.sub(r" ?(\d)", lambda digit: f" {_DIGITS[int(digit[1])]}", text)
+    return re.sub(r" ?(\d)", lambda digit: f" {DIGITS[int(digit[1])]}", text)
 
 
 def _sentence(claim: Claim, names: Sequence[str]) -> str:

@@ -135,6 +135,9 @@ _NO_COVER: Final = (
     "port side|field trip|water park|industrial plant life"
 )
 
+DIGITS: Final = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
+)  # fmt: skip
 # "Forest covers" is a noun and its verb.
 _MASS: Final = ("cover", "agriculture", "vegetation", "greenery", "housing", "parking", "turf")
 
@@ -153,6 +156,9 @@ def forms(phrase: str) -> set[str]:
     plain = normal(phrase)
     if not plain:
         return set()
+    if re.search(r"\d", plain):  # "band 4" is told as "band four" too
+        spelt = re.sub(r"\d", lambda digit: f" {DIGITS[int(digit[0])]} ", plain)
+        return {plain, " ".join(spelt.split())}
     found = {plain}
     if plain.endswith(_MASS):
         return found

@@ -62,6 +62,13 @@ class Symbol:
     words: str = ""
 
 
+_NOTHING: Final = Symbol("", 0, 0)
+_AFTER_VERB: Final = frozenset(
+    ("the", "a", "an", "most", "much", "more", "less", "nearly", "almost", "virtually",
+     "practically", "all", "similar", "only", "equal", "each")
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class _Phrases:
     """Every known phrase, and how many words may follow a first word."""
@@ -206,6 +213,10 @@ def _symbols(
                 if at >= count or tokens[at][1] in taken:
                     break
                 words = f"{words} {tokens[at][0]}"
+        if isinstance(best, Entry) and best_next - place > 1 and _is_verb(tokens, best_next, taken):
+            # "Trees and grass cover most of it": a verb here, not "grass cover".
+            best_next -= 1
+            best = meaning.get(" ".join(t[0] for t in tokens[place:best_next] if t[0] != "-"))
         stop = tokens[best_next - 1][2]
         symbol = _symbol(best, start, stop, tokens[best_next - 1][0])
         if symbol.char == "n":
@@ -219,6 +230,15 @@ def _symbols(
         end = symbol.end
         place = best_next
     return found
+
+
+def _is_verb(tokens: list[tuple[str, int, int]], after: int, taken: dict[int, Symbol]) -> bool:
+    """Whether "cover" at the end of a phrase is a verb, by what follows."""
+    return (
+        tokens[after - 1][0] == "cover"
+        and after < len(tokens)
+        and (tokens[after][0] in _AFTER_VERB or taken.get(tokens[after][1], _NOTHING).char == "q")
+    )
 
 
 _MARKS: Final = {
