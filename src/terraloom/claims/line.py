@@ -35,6 +35,13 @@ _VERB: Final = re.compile(r"[cvDECGY>=MX2]")
 _DENIED: Final = re.compile(r"-[v~O]{0,2}(?=[DcCEMT])")
 
 
+REDUCED: Final = frozenset(
+    ("visible", "located", "situated", "found", "seen", "present", "running", "nestled",
+     "arranged", "parked", "scattered", "built", "planted", "placed")
+)  # fmt: skip
+"""Participles that may follow their noun: "structures located along the river"."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A claim before it is known whether it is hedged or denied."""

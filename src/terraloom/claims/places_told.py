@@ -4,17 +4,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from terraloom.claims.line import LIST, Found, Line
+from terraloom.claims.line import LIST, REDUCED, Found, Line
 from terraloom.claims.symbols import Symbol
 
 _FILLS: Final = re.compile(
     rf"h(?:fs)?(?:[vce]+(?:M|T)?[vCiDf]*|[MT][vCiDf]*|D|(?<=[&,;]h)w)({LIST})"
 )
 _COVERS_PART: Final = re.compile(r"[vM]*c(?:M|T)?h")
-_REDUCED: Final = frozenset(
-    ("visible", "located", "situated", "found", "seen", "present", "running", "nestled",
-     "arranged", "parked", "scattered", "built", "planted", "placed")
-)  # fmt: skip
 _PREVAILS_IN: Final = re.compile(r"Ep")
 _IN_IT_PREVAILS: Final = re.compile(r"p,?([xO]*N)[vM]*E")
 _SHAPES: Final = frozenset(
@@ -81,7 +77,7 @@ def _placed(line: Line, at: int) -> list[Symbol]:
             verb -= 1
         if verb > 0 and string[verb - 1] in "NO)":
             nouns, start = line.list_before(verb)
-            reduced = string[i] == "v" and line.symbols[i].words in _REDUCED and (verb == i)
+            reduced = string[i] == "v" and line.symbols[i].words in REDUCED and (verb == i)
             return nouns[-1:] if reduced and string[max(start - 1, 0)] in "wia" else nouns
         return line.subject(verb)
     if string[i] == "O" and line.symbols[i].words in _SHAPES:

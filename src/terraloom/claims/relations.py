@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Final
 
 from terraloom.claims.dominance import dominance
-from terraloom.claims.line import LIST, NEXT_LIST, Found, Line
+from terraloom.claims.line import LIST, NEXT_LIST, REDUCED, Found, Line
 from terraloom.claims.symbols import Symbol
 
 _MORE: Final = re.compile(r"g(?:[OfisetqxR]*)H(?:i?)([xO]*N)")
@@ -17,10 +17,6 @@ _FOLLOWED: Final = re.compile(rf"F({LIST}|N(?:[&,]N)*)")
 _MORE_OF: Final = re.compile(r"g(N)H([xO]*N)")
 _EVEN_LESS: Final = re.compile(r"[mg](N)[&,;](g)(N)")
 _THIRD: Final = re.compile(r"[&,](N)O")
-_REDUCED: Final = frozenset(
-    ("visible", "located", "situated", "found", "seen", "present", "running", "nestled",
-     "arranged", "parked", "scattered", "built", "planted", "placed")
-)  # fmt: skip
 
 
 def comparisons(line: Line) -> Iterator[Found]:
@@ -47,7 +43,8 @@ def comparisons(line: Line) -> Iterator[Found]:
     for match in _OUTNUMBER.finditer(string):
         subjects, others = line.subject(match.start()), line.nouns(*match.span(1))
         if string[max(match.start() - 1, 0)] in ",2":
-            subjects = _nearest_list(line, match.start())
+            nearest = line.nearest(match.start())
+            subjects = [nearest] if nearest is not None else []
         if subjects and others:
             yield line.found("comparison", [subjects[0], others[0]], "more", match.start())
     for match in _EQUAL.finditer(string):
@@ -75,12 +72,8 @@ def comparisons(line: Line) -> Iterator[Found]:
                     )
 
 
-def _nearest_list(line: Line, end: int) -> list[Symbol]:
-    noun = line.nearest(end)
-    return [noun] if noun is not None else []
-
-
 def _subject_of_more(line: Line, at: int) -> list[Symbol]:
+    """Class nouns that are compared by the word at `at`."""
     i = at
     while i > 0 and line.string[i - 1] in "vc-":
         i -= 1
@@ -136,22 +129,14 @@ def _neighbours_after(line: Line, at: int) -> tuple[list[Symbol], int]:
         return [], at + 1 if start >= len(string) or string[start] in ",;.&w)v" else at + 2
     end = match.end()
     # "…, and buildings are near": a member that starts a clause of its own is none.
-    while string[end : end + 1] in ("v", "c", "E", "b", "D") and ("," in match[0]):
-        cut = max(string.rfind(mark, start, end) for mark in ",&|")
-        if cut <= start:
-            break
-        end = cut
-        while end > start and string[end - 1] in ",&|":
-            end -= 1
-        break
-    nouns: list[Symbol] = []
-    for i in range(start, end):
-        if string[i] == "N":
-            nouns.append(line.symbols[i])
-    return nouns, end
+    cut = max(string.rfind(mark, start, end) for mark in ",&|")
+    if string[end : end + 1] in ("v", "c", "E", "b", "D") and "," in match[0] and cut > start:
+        end = len(string[:cut].rstrip(",&|"))
+    return line.nouns(start, end), end
 
 
 def _neighbours_before(line: Line, at: int) -> list[Symbol]:
+    """Class nouns that are said to be near what follows the word at `at`."""
     string = line.string
     if at > 1 and string[at - 2 : at] == "vO" and not line.symbols[at - 1].own:
         return line.subject(at - 1)  # "is greener near"
@@ -181,7 +166,7 @@ def _is_reduced(line: Line, at: int) -> bool:
         at > 1
         and line.string[at - 1] == "v"
         and line.string[at - 2] in "NO;,"
-        and line.symbols[at - 1].words in _REDUCED
+        and line.symbols[at - 1].words in REDUCED
     )
 
 
