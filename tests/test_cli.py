@@ -8,14 +8,14 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from tests.sources.killed_build import write_project
-from tests.sources.worldcover_mirror import Mirror
 
 from terraloom import families
 from terraloom.cli import app, main
 from terraloom.stages import STAGES
 from terraloom.tables import Table
 from terraloom.testing import tiny_project
+from tests.sources.killed_build import write_project
+from tests.sources.worldcover_mirror import Mirror
 
 COMMANDS = {
     "demo", "init", "run", "status", "predict", "world", "export", "members",

@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sources import aras_layout
-from tests.sources.aras_layout import CLASSES, SYNTHETIC, WRITERS, name_of
 from typer.testing import CliRunner
 
 from terraloom.cli import app
@@ -28,6 +26,8 @@ from terraloom.importing.archives import check_archives, read_md5_file
 from terraloom.samples import decode
 from terraloom.settings import load_settings
 from terraloom.tables import Table
+from tests.sources import aras_layout
+from tests.sources.aras_layout import CLASSES, SYNTHETIC, WRITERS, name_of
 
 
 @pytest.fixture(scope="module")

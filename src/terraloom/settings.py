@@ -338,7 +338,7 @@ class ScoreSettings(Section):
         "agreement",
         "composition",
         "nearest",
-        "dominant",
+        "claims",
         "redundancy",
         "embedding",
         "fidelity",

@@ -5,11 +5,13 @@ shown beside one another here is drawn to one size from each set, several times.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from terraloom.errors import InputError
 from terraloom.fidelity.blocks import Features, checked_pair
@@ -25,6 +27,7 @@ MAX_SAMPLES: Final = 5000
 """Most samples of one draw: time of the neighbours grows with the square."""
 DRAWS: Final = 5
 FLOOR: Final = "floor"
+_ONE_THREAD: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,10 @@ def compare(
             found[name] = None
             continue
         shown = (name, FLOOR, *ceilings)
-        found[name] = Comparison(size, draws, neighbours, {key: row(key, size) for key in shown})
+        # Shared between threads, tasks this small wait for one another longer than they take.
+        with threadpool_limits(1) if size <= _ONE_THREAD else nullcontext():
+            rows = {key: row(key, size) for key in shown}
+        found[name] = Comparison(size, draws, neighbours, rows)
     return found
 
 
