@@ -19,7 +19,7 @@ LAYERS = (
     ("landscape", "raster"),
     ("engines",),
     ("tables", "samples", "runs", "arms", "ledger", "naming", "redundancy", "facts"),
-    ("claims",),
+    ("claims", "caption_metrics"),
     ("settings", "settings_file"),
     ("sources",),
     ("dataset",),
