@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "types", "seeds"),
     ("files", "progress", "families", "classes", "png"),
     ("landscape", "raster"),
-    ("engines",),
+    ("engines", "retrying"),
     ("tables", "samples", "runs", "arms", "ledger", "naming", "redundancy", "facts"),
     ("settings", "settings_file"),
     ("sources",),
