@@ -31,6 +31,7 @@ LAYERS = (
         "predicting",
         "generating",
         "labelling",
+        "repairing",
         "captioning",
         "scoring",
         "curation",
