@@ -135,8 +135,11 @@ class ModelServer:
                     with server._lock:
                         server.under_way -= 1
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 128
+            daemon_threads = True
+
+        self.http = Server(("127.0.0.1", 0), Handler)
 
     @property
     def url(self) -> str:
