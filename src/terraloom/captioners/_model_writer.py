@@ -198,6 +198,7 @@ class ModelWriter:
         connect: makes the backend; called when the first question has to be asked, so that
             answers that are there need neither server nor weights.
         extra: whatever else decides answers; part of the key.
+        told_model: the model as captions tell it; left out, as the settings name it.
     """
 
     def __init__(
@@ -209,6 +210,7 @@ class ModelWriter:
         connect: Callable[[], Backend],
         *,
         extra: dict[str, Any] | None = None,
+        told_model: Callable[[], str] | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -218,6 +220,7 @@ class ModelWriter:
         self._connect = connect
         self._backend: Backend | None = None
         self._extra = extra or {}
+        self._told = told_model or (lambda: settings.told_model)
         self._forbidden = settings.forbidden_words if settings.prompt == "grounded" else ()
         self._prompter = Prompter(settings.prompt, settings.mode, classes, self._forbidden, seed)
         self._failed_in_row = 0
@@ -294,7 +297,7 @@ class ModelWriter:
         question = {
             "format": _KEY_FORMAT,
             "writer": self.name,
-            "model": self.settings.told_model,
+            "model": self._told(),
             "extra": self._extra,
             "prompt": prompt.sha256,
             "image": prompt.image_sha256,
@@ -304,7 +307,7 @@ class ModelWriter:
         }
         key = sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
         asked = Asked(
-            key, self.name, self.settings.told_model, scene.sample_id, index, number
+            key, self.name, self._told(), scene.sample_id, index, number
         )  # fmt: skip
         saw = tuple(v for v in VISIBLE if v in shown)
         return _Task(asked, prompt, saw, taken)
@@ -410,7 +413,7 @@ class ModelWriter:
         if self._failed_in_row >= self.settings.stop_after:
             raise RunError(
                 f"{self._failed_in_row} captions in a row could not be had from "
-                f"{self.settings.told_model}; the last: {message}. Captions that are there stay; "
+                f"{self._told()}; the last: {message}. Captions that are there stay; "
                 "look at the model or its settings, then run the same command again (with "
                 "--retry-failed, those that failed are asked for again)."
             )
@@ -439,7 +442,7 @@ class ModelWriter:
             writer=self.name,
             mode=self._prompter.mode,
             saw=task.saw,
-            model=self.settings.told_model,
+            model=self._told(),
             prompt_sha256=answer.prompt_sha256,
             seed=answer.seed,
             decoding=str(self.settings.decoding),
