@@ -323,7 +323,7 @@ class ScoreSettings(Section):
         "agreement",
         "composition",
         "nearest",
-        "dominant",
+        "claims",
         "redundancy",
         "embedding",
     )

@@ -36,6 +36,8 @@ class Part:
     """All real samples, for scores that compare with train rows."""
     segmenter: Callable[[], TrainedSegmenter]
     """Loads the labeller once, whose features are measured in."""
+    claims_path: Path
+    """Claims of the captions, checked."""
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -60,6 +62,15 @@ class Part:
             texts[row["id"]].append(row["text"])
         return list(texts.values())
 
+    @cached_property
+    def claims(self) -> list[list[dict[str, Any]]]:
+        """Claims of each sample's captions, in the same order; without spans and evidence."""
+        columns = ["id", "caption", "kind", "classes", "hedged", "verdict"]
+        found: dict[str, list[dict[str, Any]]] = {row["id"]: [] for row in self.rows}
+        for row in pq.read_table(self.claims_path, columns=columns).to_pylist():
+            found[row["id"]].append(row)
+        return list(found.values())
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -69,6 +80,8 @@ class Corpus:
     synthetic: Table
     captions: Mapping[str, Table]
     """By kind: "real", "synthetic"."""
+    claims: Mapping[str, Table]
+    """Of these captions, by kind."""
     labels: Table
     scores: Mapping[str, Table]
     """By kind; the columns of all scorers."""
