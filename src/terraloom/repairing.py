@@ -20,6 +20,10 @@ from terraloom.captioners._face import (
     Rewrite,
     Scene,
 )
+from terraloom.claims import check_caption, feedback
+from terraloom.classes import ClassTable
+from terraloom.facts import Facts, measure_facts
+from terraloom.types import LabelMask
 
 Ended = Literal["as written", "repaired", "replaced", "contradicted", "failed", "filled"]
 """as written: not contradicted at first; repaired: not after feedback; replaced: by the grammar;
@@ -83,6 +87,27 @@ class Repaired:
     """The writer failed at a rewrite."""
 
 
+def claims_check(classes: ClassTable) -> Check:
+    """Contradicts a caption where the claims that it makes do not hold on the mask.
+
+    Args:
+        classes: the table that masks are of.
+    """
+    measured: list[tuple[LabelMask, Facts]] = []
+
+    def check(text: str, scene: Scene) -> str | None:
+        if scene.labels is None:
+            raise ValueError(f"{scene.sample_id}: captions are checked on the mask, which is None")
+        # The captions of a scene come one after the other; its facts are measured once.
+        if not measured or measured[0][0] is not scene.labels:
+            facts = measure_facts(scene.labels, classes, compass=scene.compass)
+            measured[:] = [(scene.labels, facts)]
+        checked = check_caption(text, measured[0][1], classes)
+        return feedback(checked) if checked.is_contradicted else None
+
+    return check
+
+
 def repair_captions(
     written: Sequence[Sequence[Caption | Failure]],
     scenes: Sequence[Scene],
@@ -121,10 +146,10 @@ def _first(caption: Caption | Failure, scene: Scene, check: Check | None) -> Rep
         return Repaired(None, caption, "failed")
     if check is None:
         return Repaired(caption, None, "as written")
-    feedback = check(caption.text, scene)
-    if feedback is None:
+    told = check(caption.text, scene)
+    if told is None:
         return Repaired(caption, None, "as written", 0, False, False)
-    return Repaired(caption, None, "contradicted", 0, True, True, caption.text, feedback)
+    return Repaired(caption, None, "contradicted", 0, True, True, caption.text, told)
 
 
 def _send_back(
@@ -148,11 +173,11 @@ def _send_back(
             found.given_up = True
             continue
         found.caption = new
-        feedback = check(new.text, scene)
-        if feedback is None:
+        contradiction = check(new.text, scene)
+        if contradiction is None:
             found.ended, found.contradicted_last = "repaired", False
         else:
-            found.feedback = feedback
+            found.feedback = contradiction
 
 
 def _substitute(own: Sequence[Repaired], scene: Scene, care: Care) -> None:

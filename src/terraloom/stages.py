@@ -327,7 +327,7 @@ def _label(context: Context, folder: StageFolder) -> dict[str, str]:
 def _caption(context: Context, folder: StageFolder) -> dict[str, str]:
     from terraloom.captioners._face import ModelCaptioner
     from terraloom.captioning import REPAIRS, caption_samples
-    from terraloom.repairing import Care, summarise_repairs
+    from terraloom.repairing import Care, claims_check, summarise_repairs
 
     settings = context.settings.caption
     captioner = context.captioner
@@ -335,7 +335,7 @@ def _caption(context: Context, folder: StageFolder) -> dict[str, str]:
     care = None
     if asks:
         care = Care(
-            None,
+            claims_check(context.classes),
             settings.repair_rounds,
             context.built_captioner("template"),
             settings.contradicted,

@@ -35,6 +35,8 @@ class LoadedModel:
     processor: Any
     """A processor where the model sees images, else a tokenizer."""
     tokenizer: Any
+    template: str
+    """The chat template."""
     is_multimodal: bool
     """Whether messages are lists of parts."""
     device: torch.device
@@ -105,7 +107,10 @@ def load_model(
         )
     tokenizer = processor.tokenizer if multimodal else processor
     tokenizer.padding_side = "left"
-    if not (tokenizer.chat_template or getattr(processor, "chat_template", None)):
+    template = getattr(processor, "chat_template", None) or tokenizer.chat_template
+    if isinstance(template, dict):
+        template = template.get("default")
+    if not template:
         raise InputError(
             f"{name} has no chat template, so it is no model that answers. Name its instruction "
             "edition."
@@ -116,7 +121,7 @@ def load_model(
         eos = (tokenizer.eos_token_id,)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos[0]
     return LoadedModel(
-        name, model.to(where).eval(), processor, tokenizer, multimodal, where, eos, pad
+        name, model.to(where).eval(), processor, tokenizer, template, multimodal, where, eos, pad
     )
 
 
@@ -143,7 +148,9 @@ class TransformersBackend:
         self.loaded = loaded
         self.batch_size = batch_size
         self.prefetch = prefetch
-        self._options = template_options
+        # What a template does not know would be taken for an option of the processor.
+        known = loaded.template
+        self._options = {name: v for name, v in template_options.items() if name in known}
 
     def complete(
         self, requests: Sequence[Request]
