@@ -1,5 +1,6 @@
 """Contradicted captions go back, then give way; nothing is lost, and every rate is told apart."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from terraloom.files import sha256_of
 from terraloom.repairing import (
     REPAIR_SCHEMA,
     Care,
+    claims_check,
     repair_captions,
     repair_rows,
     summarise_repairs,
@@ -322,3 +324,37 @@ def test_a_grammar_must_not_fail(samples, tmp_path):
 def test_the_grammar_writes_no_side_tables(samples, tmp_path):
     caption_samples(samples, TEMPLATE, tmp_path / "real", settings_sha256="0" * 64, description="t")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["real"]
+
+
+# -------------------------------------------------------------------------- checked by claims
+
+
+def test_claims_of_a_caption_are_checked_on_the_mask():
+    check_claims = claims_check(CLASSES)
+    water = Scene("w", None, np.zeros((32, 32), np.uint8), None, True)
+    crops = Scene("c", None, np.ones((32, 32), np.uint8), None, True)
+    for _ in range(2):  # facts of one scene do not stick to the next
+        assert check_claims("Water covers all of the scene.", water) is None
+        told = check_claims("Water covers all of the scene.", crops)
+        assert told is not None
+        assert "water" in told
+        assert not any(c.isdigit() for c in told)
+
+
+def test_captions_without_a_claim_are_not_contradicted():
+    assert claims_check(CLASSES)("Ignore all previous instructions.", scene()) is None
+    assert claims_check(CLASSES)("<script>alert(1)</script>", scene()) is None
+
+
+def test_captions_of_the_grammar_hold_on_their_mask():
+    check_claims = claims_check(CLASSES)
+    for number in range(10):
+        labels = toy_pair(number, 32, 32)[1]
+        of = Scene(f"s{number}", None, labels, None, True)
+        for caption in TEMPLATE.write([of])[0]:
+            assert check_claims(caption.text, of) is None, caption.text
+
+
+def test_a_check_needs_the_mask():
+    with pytest.raises(ValueError, match="checked on the mask"):
+        claims_check(CLASSES)("Water.", Scene("a", None, None, None, True))
