@@ -33,6 +33,7 @@ LAYERS = (
         "generating",
         "labelling",
         "repairing",
+        "caption_inputs",
         "captioning",
         "claiming",
         "scoring",

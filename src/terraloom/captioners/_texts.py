@@ -51,6 +51,11 @@ def clean_text(raw: str) -> str:
     return text
 
 
+def holds_figures(text: str) -> bool:
+    """Whether a text holds a digit of any script, a fraction sign, or speaks of percent."""
+    return any(unicodedata.category(c) in _NUMBERS for c in text) or bool(_PERCENT.search(text))
+
+
 def find_fault(
     text: str,
     *,
@@ -78,7 +83,7 @@ def find_fault(
         return Fault("it was cut off at the token limit", "Write a shorter answer.")
     if len(text) > MAX_CHARACTERS:
         return Fault(f"it has {len(text):,} characters", "Write one or two short sentences.")
-    if any(unicodedata.category(c) in _NUMBERS for c in text) or _PERCENT.search(text):
+    if holds_figures(text):
         return Fault(
             "it holds digits or percentages",
             "Write it again without any digit, percentage or exact figure; tell amounts in words "
