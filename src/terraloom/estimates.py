@@ -18,7 +18,6 @@ from terraloom.tables import MANIFEST, Table
 _REFERENCE_SIDE: Final = 64
 _CUT_RATE: Final = 150.0
 _LABEL_RATE: Final = 250.0
-_CAPTION_RATE: Final = 200.0
 _TSNE_RATE: Final = 100.0
 _UMAP_COMPILE_S: Final = 50.0
 _BENCHMARK_FIXED_S: Final = 10.0
@@ -131,11 +130,7 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
             f"{made} samples{f', {looks} looks at each' if looks > 1 else ''}",
             made * looks / _LABEL_RATE,
         ),
-        "caption": (
-            real + made,
-            f"{real + made} samples by {settings.caption.captioner}",
-            (real + made) / _CAPTION_RATE,
-        ),
+        "caption": _caption_line(settings.caption.captioner, real + made),
         "score": (real + made, f"{', '.join(settings.score.scorers)}", score_seconds),
         "curate": (made, f"{len(settings.curate.rules)} rules", 1.0),
         "benchmark": (
@@ -158,6 +153,12 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
         if stage.name == until:
             break
     return found
+
+
+def _caption_line(captioner: str, rows: int) -> tuple[int, str, float | None]:
+    """Time is known for writers that state a rate; how fast a model is, nobody knows before."""
+    rate = getattr(families.member("captioners", captioner), "CAPTION_RATE", None)
+    return rows, f"{rows} samples by {captioner}", None if rate is None else rows / rate
 
 
 def _row_counts(pipeline: Pipeline) -> tuple[int, int]:
