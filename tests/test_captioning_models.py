@@ -13,9 +13,15 @@ import pytest
 from tests.captioners.killed_captions import main
 from tests.captioners.model_server import Answer, serving, well_behaved
 
+from terraloom.captioners.openai import Settings, build
+from terraloom.captioners.template import Settings as TemplateSettings
+from terraloom.captioners.template import build as build_template
+from terraloom.captioning import caption_samples
 from terraloom.errors import InputError
+from terraloom.estimates import estimate_run
 from terraloom.files import read_json
 from terraloom.pipeline import Pipeline
+from terraloom.repairing import Care, claims_check, summarise_repairs
 from terraloom.settings import load_settings
 from terraloom.tables import Table, plan_shards, write_table
 from terraloom.testing import toy_classes, write_real
@@ -57,7 +63,7 @@ def finish(process):
     assert process.returncode == 0, err.decode()
 
 
-@pytest.mark.parametrize("route", ["chat", "batch"])
+@pytest.mark.parametrize("route", ["chat", pytest.param("batch", marks=pytest.mark.slow)])
 def test_a_killed_captioning_goes_on_and_ends_with_the_same_captions(
     server, samples, tmp_path, route
 ):
@@ -86,6 +92,58 @@ def test_a_killed_captioning_goes_on_and_ends_with_the_same_captions(
     twice = sum(count - 1 for count in server.asked.values())
     assert twice <= (4 * killed if route == "chat" else 0)
     assert [path.read_bytes() for path in Table.open(tmp_path / "killed" / "real").paths] == whole
+
+
+OPENERS = ("Here", "In this place", "On this ground", "Seen from above", "Around here", "Overall")
+
+
+def half_honest(body, before):
+    """Reads the facts that it is shown; lies by its seed, and heeds feedback by its seed."""
+    shown = next(m["content"] for m in body["messages"] if "Facts:" in m["content"])
+    listed = [line[2:] for line in shown.splitlines() if line.startswith("- ") and ":" in line]
+    names = [line.split(":")[0] for line in listed if not line.startswith("absent")]
+    told = any("this is not right" in m["content"] for m in body["messages"])
+    lies = body["seed"] % 2 == 0 if told else body["seed"] % 3 == 0
+    main, least = names[0], names[-1]
+    opener = OPENERS[body["seed"] % len(OPENERS)]
+    if lies:
+        return Answer(f"{opener}, {least} covers nearly all of the scene ({_letters(body)}).")
+    return Answer(f"{opener}, there is {main} ({_letters(body)}).")
+
+
+def _letters(body):
+    """Makes every caption another one without saying anything."""
+    return "".join("bcdfghjklm"[int(digit)] for digit in str(body["seed"]))
+
+
+def test_planted_lies_are_found_and_told_apart_by_what_became_of_them(server, samples, tmp_path):
+    server.script = half_honest
+    table = toy_classes()
+    captioner = build(
+        Settings(model="toy", base_url=server.url, mode="language", captions_per_image=4),
+        table, 3,
+    )  # fmt: skip
+    caption_samples(
+        samples, captioner, tmp_path / "real", settings_sha256="0" * 64, description="t",
+        care=Care(claims_check(table), 2, build_template(TemplateSettings(), table, 3)),
+    )  # fmt: skip
+    told = summarise_repairs(Table.open(tmp_path / "repairs" / "real").batches())
+    first = [b for b in server.bodies if not any("not right" in str(m) for m in b["messages"])]
+    back = [b for b in server.bodies if any("not right" in str(m) for m in b["messages"])]
+    planted = sum(b["seed"] % 3 == 0 for b in first)
+    assert len(first) == told["asked"] == 32
+    assert planted > 5
+    assert told["contradicted_before"] == planted
+    # Each rewrite that lies goes back once more, or gives way.
+    lied_again = sum(b["seed"] % 2 == 0 for b in back)
+    assert told["sent_back"] == len(back)
+    assert told["repaired"] == len(back) - lied_again
+    assert told["contradicted_after_repair"] == planted - told["repaired"] == told["replaced"]
+    rows = Table.open(tmp_path / "real").read().to_pylist()
+    assert len(rows) == 32
+    assert sum(row["writer"] == "template" for row in rows) == told["replaced"]
+    assert sum("feedback" in row["saw"] for row in rows) == told["repaired"]
+    assert not any("nearly all" in row["text"] for row in rows if row["writer"] == "openai")
 
 
 def with_model(project: Path, folder: Path, url: str, extra: str = "") -> Path:
@@ -124,22 +182,37 @@ def test_the_stage_keeps_failures_apart_and_tries_them_again_when_asked(
     run(folder)
     told = read_json(folder / "caption" / "repairs.json")
     failed = {kind: told[kind]["failed"] for kind in ("real", "synthetic")}
-    assert sum(failed.values()) == sum(refuse.values()) > 0
+    rewrites = sum(told[kind]["failed_rewrites"] for kind in failed)
+    refused = sum(refuse.values())
+    assert refused == sum(failed.values()) + rewrites
+    assert min(*failed.values(), rewrites) > 0
     for kind, number in failed.items():
         captions = Table.open(folder / "caption" / kind)
-        assert Table.open(folder / "caption" / "errors" / kind).num_rows == number
+        errors = Table.open(folder / "caption" / "errors" / kind).read().to_pylist()
+        assert sum(row["stage"] == "caption" for row in errors) == number
         assert captions.num_rows == told[kind]["asked"] - number
     asked = len(server.bodies)
 
     run(folder)
     assert len(server.bodies) == asked  # the stage is done
+    [line] = [
+        line for line in estimate_run(Pipeline(load_settings(folder), folder), "caption")
+        if line.stage == "caption"
+    ]  # fmt: skip
+    assert f"{sum(failed.values())} captions could not be had" in line.work
 
     server.script = well_behaved
-    assert Pipeline(load_settings(folder), folder).retry_failed() == sum(failed.values())
+    before = set(server.asked)
+    assert Pipeline(load_settings(folder), folder).retry_failed() == refused
     run(folder)
-    assert len(server.bodies) == asked + sum(failed.values())
+    # Those that had failed are asked once more; what is new are rewrites of what came now.
+    assert sorted(server.asked.values())[-refused:] == [2] * refused
+    assert sum(server.asked.values()) == len(server.asked) + refused
+    new = [json.loads(key)[0] for key in set(server.asked) - before]
+    assert all("this is not right" in messages[-1]["content"] for messages in new)
     told = read_json(folder / "caption" / "repairs.json")
-    assert [told[kind]["failed"] for kind in ("real", "synthetic")] == [0, 0]
+    for kind in failed:
+        assert (told[kind]["failed"], told[kind]["failed_rewrites"]) == (0, 0)
 
     # Other settings of repair make the stage anew, from the answers that are there.
     text = (folder / "terraloom.toml").read_text(encoding="utf-8")

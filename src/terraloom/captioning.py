@@ -43,7 +43,8 @@ ERROR_SCHEMA: Final = pa.schema(
         ("message", pa.string()),
     ]
 )
-"""Captions that could not be had; `attempt` counts how often the model was asked."""
+"""Captions (stage "caption") and rewrites ("repair") that could not be had; `attempt` counts how
+often the model was asked."""
 ERRORS: Final = "errors"
 REPAIRS: Final = "repairs"
 
@@ -62,7 +63,7 @@ def caption_samples(
     The writer is handed only what it declares in `sees`. Places are told by compass where the
     sample is georeferenced (rows run south there), else as top, bottom, left and right. A writer
     that asks a model has two more tables, `errors/NAME` and `repairs/NAME` beside the folder NAME:
-    captions that could not be had, and how each caption came through the checks.
+    captions and rewrites that could not be had, and how each caption came through the checks.
 
     Args:
         samples: real or labelled synthetic samples.
@@ -157,7 +158,7 @@ def reopen_failed(folder: Path) -> int:
         folder: of the captions table.
 
     Returns:
-        How many captions had failed.
+        How many captions and rewrites had failed.
     """
     failed = {}
     for path in sorted(_beside(folder, ERRORS).glob("part-*.parquet")):
@@ -192,7 +193,7 @@ def _write_beside(folder: Path, shard: Shard, repaired: Sequence[Sequence[Repair
         {
             "id": found.failure.sample_id,
             "index": found.failure.index,
-            "stage": "caption",
+            "stage": "repair" if found.rewrite_failed else "caption",
             "attempt": found.failure.attempts,
             "message": found.failure.message,
         }

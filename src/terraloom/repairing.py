@@ -7,7 +7,7 @@ replaced are three figures, never one.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -41,6 +41,7 @@ REPAIR_SCHEMA: Final = pa.schema(
         ("rounds", pa.int32()),
         ("contradicted_first", pa.bool_()),
         ("contradicted_last", pa.bool_()),
+        ("rewrite_failed", pa.bool_()),
         ("first_text", pa.string()),
         ("feedback", pa.string()),
     ]
@@ -71,7 +72,7 @@ class Repaired:
     caption: Caption | None
     """What goes into the table; None where there is none."""
     failure: Failure | None
-    """Why the model's caption could not be had, where it could not."""
+    """Why the model's caption, or its rewrite, could not be had, where it could not."""
     ended: Ended
     rounds: int = 0
     """Times that it went back."""
@@ -83,8 +84,8 @@ class Repaired:
     """The model's first text where it was contradicted."""
     feedback: str | None = None
     """What the writer was last told, or would have been."""
-    given_up: bool = field(default=False)
-    """The writer failed at a rewrite."""
+    rewrite_failed: bool = False
+    """The writer failed at a rewrite; `failure` tells why, and it was not asked again."""
 
 
 def claims_check(classes: ClassTable) -> Check:
@@ -131,7 +132,7 @@ def repair_captions(
             (found, own, scene)
             for own, scene in zip(kept, scenes, strict=True)
             for found in own
-            if found.contradicted_last and not found.given_up
+            if found.contradicted_last and not found.rewrite_failed
         ]
         if not going:
             break
@@ -170,7 +171,7 @@ def _send_back(
         found.rounds = number
         if isinstance(new, Failure):
             # What was written stays what is judged; the model is not asked about it again.
-            found.given_up = True
+            found.failure, found.rewrite_failed = new, True
             continue
         found.caption = new
         contradiction = check(new.text, scene)
@@ -220,6 +221,7 @@ def repair_rows(repaired: Iterable[Repaired]) -> pa.Table:
                 "rounds": found.rounds,
                 "contradicted_first": found.contradicted_first,
                 "contradicted_last": found.contradicted_last,
+                "rewrite_failed": found.rewrite_failed,
                 "first_text": found.first_text,
                 "feedback": found.feedback,
             }
@@ -238,11 +240,12 @@ def summarise_repairs(batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
         None where nothing was checked.
     """
     ended: dict[str, int] = {}
-    asked = checked = first = last = rounds = 0
+    asked = checked = first = last = rounds = failed_rewrites = 0
     for batch in batches:
         for row in batch.to_pylist():
             asked += 1
             rounds += row["rounds"]
+            failed_rewrites += row["rewrite_failed"]
             ended[row["ended"]] = ended.get(row["ended"], 0) + 1
             if row["contradicted_first"] is not None:
                 checked += 1
@@ -259,6 +262,7 @@ def summarise_repairs(batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
         "filled": ended.get("filled", 0),
         "kept_contradicted": ended.get("contradicted", 0),
         "sent_back": rounds,
+        "failed_rewrites": failed_rewrites,
     }
     rates = {
         f"{name}_rate": round(counts[name] / checked, 6) if checked else None

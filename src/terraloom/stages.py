@@ -381,10 +381,11 @@ def _tell_repairs(kind: str, found: Mapping[str, Any]) -> None:
         f"replaced {percent('replaced')}",
         soft_wrap=True,
     )
-    if found["failed"]:
+    if found["failed"] or found["failed_rewrites"]:
         console.print(
-            f"[yellow]  {found['failed']:,} captions could not be had[/]: see caption/errors/"
-            f"{kind}; --retry-failed asks for them again",
+            f"[yellow]  {found['failed']:,} captions could not be had, and "
+            f"{found['failed_rewrites']:,} rewrites[/]: see caption/errors/{kind}; --retry-failed "
+            "asks for them again",
             soft_wrap=True,
         )
 

@@ -10,8 +10,8 @@ from terraloom.report.sections import captions_section
 FOUND = {
     "asked": 1210, "failed": 10, "filled": 4, "checked": 1200, "contradicted_before": 300,
     "contradicted_after_repair": 60, "repaired": 240, "replaced": 48, "kept_contradicted": 12,
-    "sent_back": 400, "contradicted_before_rate": 0.25, "contradicted_after_repair_rate": 0.05,
-    "replaced_rate": 0.04,
+    "sent_back": 400, "failed_rewrites": 3, "contradicted_before_rate": 0.25,
+    "contradicted_after_repair_rate": 0.05, "replaced_rate": 0.04,
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from terraloom.captioners._face import Mode, Scene, Visible
 from terraloom.captioners._nouns import table_nouns
 from terraloom.classes import ClassTable
-from terraloom.facts import ClassFacts, Facts, amount_words, measure_facts
+from terraloom.facts import UNKNOWN_TOLD, ClassFacts, Facts, amount_words, measure_facts
 from terraloom.seeds import derive_seed
 from terraloom.types import ImageU8
 
@@ -141,7 +141,8 @@ class Prompter:
         self.classes = classes
         self._forbidden = tuple(forbidden)
         self._seed = seed
-        self._names = [nouns[0].text for nouns in table_nouns(classes)]
+        self.names = [nouns[0].text for nouns in table_nouns(classes)]
+        """How classes are called in prompts, by label."""
 
     def prompts(self, scene: Scene, count: int) -> list[Prompt]:
         """The first prompts of a scene's captions 0 … `count` − 1.
@@ -201,7 +202,7 @@ class Prompter:
         if self.mode == "vision":
             if self.preset == "paper":
                 return ""
-            return f"Name these covers where you see them: {', '.join(self._names)}."
+            return f"Name these covers where you see them: {', '.join(self.names)}."
         if self.preset == "grounded":
             assert scene.labels is not None
             facts = measure_facts(scene.labels, self.classes, compass=scene.compass)
@@ -209,7 +210,7 @@ class Prompter:
                 raise NothingToTell("the mask is unknown all over, so there are no facts to tell")
             return "Facts:\n" + "\n".join(f"- {line}" for line in self.fact_lines(facts))
         assert scene.shares is not None
-        shares = sorted(zip(scene.shares, self._names, strict=True), key=lambda pair: -pair[0])
+        shares = sorted(zip(scene.shares, self.names, strict=True), key=lambda pair: -pair[0])
         listed = [f"{name} {100 * share:.1f} %" for share, name in shares if share > 0]
         if not listed:
             raise NothingToTell("no class share is known, so there is nothing to tell")
@@ -217,21 +218,21 @@ class Prompter:
 
     def fact_lines(self, facts: Facts) -> list[str]:
         """Facts in words without a digit, the largest class first."""
-        area = "the scene" if facts.known >= 0.95 else "the mapped area"
+        area = "the scene" if facts.known >= 1 - UNKNOWN_TOLD else "the mapped area"
         lines = []
         for label in facts.ranked:
             lines.append(self._class_line(facts, facts.classes[label], area))
         for half in facts.halves:
-            lines.append(f"{half.words} is mainly {self._names[half.label]}")
+            lines.append(f"{half.words} is mainly {self.names[half.label]}")
         if facts.absent:
-            lines.append(f"absent: {', '.join(self._names[label] for label in facts.absent)}")
-        if facts.known < 0.95:
+            lines.append(f"absent: {', '.join(self.names[label] for label in facts.absent)}")
+        if facts.known < 1 - UNKNOWN_TOLD:
             lines.append("part of the scene is not mapped")
         return lines
 
     def _class_line(self, facts: Facts, of: ClassFacts, area: str) -> str:
         words = amount_words(of.share)
-        parts = [f"{self._names[of.label]}: {words[0] if words else 'some'} of {area}"]
+        parts = [f"{self.names[of.label]}: {words[0] if words else 'some'} of {area}"]
         if facts.dominant == of.label:
             parts.append("the dominant cover")
         if of.place is not None:
@@ -243,7 +244,7 @@ class Prompter:
         elif of.is_block and len(facts.ranked) > 1:
             parts.append("in one continuous block")
         if of.main_neighbour is not None:
-            parts.append(f"mostly bordered by {self._names[of.main_neighbour]}")
+            parts.append(f"mostly bordered by {self.names[of.main_neighbour]}")
         return ", ".join(parts)
 
 
