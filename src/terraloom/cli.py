@@ -42,7 +42,7 @@ OutOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 RetryOption = Annotated[
     bool,
-    typer.Option("--retry-failed", help="Try again what the source could not fetch for good."),
+    typer.Option("--retry-failed", help="Try again what could not be fetched or captioned."),
 ]
 EngineOption = Annotated[
     str, typer.Option("--engine", help="Where shards are computed: local (this process).")
@@ -143,6 +143,20 @@ def build(
     _run_stage(pipeline, "build", as_json)
 
 
+@app.command()
+def caption(
+    config: ConfigArgument = Path(CONFIG_NAME),
+    out: OutOption = None,
+    retry_failed: RetryOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Caption every sample."""
+    pipeline = _pipeline(config, out)
+    if retry_failed:
+        _forget_failed(pipeline)
+    _run_stage(pipeline, "caption", as_json)
+
+
 def _stage_command(name: str, help_text: str) -> None:
     @app.command(name=name, help=help_text)
     def command(
@@ -156,7 +170,6 @@ def _stage_command(name: str, help_text: str) -> None:
 _stage_command("segment", "Train the segmenter that labels and measures.")
 _stage_command("generate", "Train generators and make synthetic samples.")
 _stage_command("label", "Give synthetic images their masks.")
-_stage_command("caption", "Caption every sample.")
 _stage_command("score", "Measure samples, captions and the corpus.")
 
 
@@ -432,7 +445,9 @@ def _forget_failed(pipeline: Any) -> None:  # noqa: ANN401
     from terraloom.progress import console
 
     count = pipeline.retry_failed()
-    console.print(f"to be tried again: {count} that could not be fetched", soft_wrap=True)
+    console.print(
+        f"to be tried again: {count} that could not be fetched or captioned", soft_wrap=True
+    )
 
 
 def _check_engine(engine: str) -> None:

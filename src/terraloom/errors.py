@@ -13,6 +13,7 @@
     │   ├── OutputError         the output cannot be written
     │   ├── RoleError           rows of another role were handed to something that is fitted
     │   ├── LeakFound           a place, a near-duplicate or too close a patch straddles two roles
+    │   ├── LeakingInput        captions that give an answer away were handed to a task as inputs
     │   ├── WeightsUnavailable  pretrained weights cannot be had
     │   ├── BadCheckpoint       weights are damaged, of another network, or no numbers
     │   └── NewerFormat         a table was written by a newer version
@@ -84,6 +85,10 @@ class LeakFound(InputError):
         super().__init__(message)
         self.report = report
         """All that the leak test found."""
+
+
+class LeakingInput(InputError):
+    """Captions whose writer saw shares or mask were to be inputs of a task that predicts them."""
 
 
 class WeightsUnavailable(InputError):

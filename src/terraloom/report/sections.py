@@ -6,11 +6,13 @@ from typing import Any, Final
 import numpy as np
 import pyarrow.parquet as pq
 
+from terraloom.caption_inputs import TELLING
 from terraloom.classes import ClassTable
 from terraloom.report import claim_tables, figures, galleries, tables
 from terraloom.report.findings import APART, flat, legend, outsiders, source_files
 from terraloom.report.marking import claims_legend
 from terraloom.report.reading import STAGES, ProjectFiles
+from terraloom.report.repair_table import REPAIRS, repair_table
 from terraloom.report.views import (
     Block,
     FigureView,
@@ -160,6 +162,9 @@ def captions_section(files: ProjectFiles, classes: ClassTable) -> Section:
         blocks += claim_tables.claims_tables(claims)
     else:
         blocks.append(missing("score", "check of the captions' claims"))
+    repairs = files.json(REPAIRS)
+    if repairs:
+        blocks.append(repair_table(repairs))
     writers = _writers(files)
     if writers:
         blocks.append(writers)
@@ -261,7 +266,7 @@ def _writers(files: ProjectFiles) -> TableView | None:
         return None
     rows = []
     for (kind, writer, model, mode, saw), number in sorted(found.items()):
-        told = any(word in saw for word in ("shares", "layout"))
+        told = any(word in saw for word in TELLING)
         rows.append(
             (
                 tables.name(kind),
@@ -278,8 +283,9 @@ def _writers(files: ProjectFiles) -> TableView | None:
         tuple(rows),
         ("caption/real", "caption/synthetic"),
         (
-            "A caption whose writer saw the class shares or the mask (layout) may be a target of "
-            "learning, never the input of a task that predicts either.",
+            "A caption whose writer saw the class shares, the mask (layout) or what contradicts "
+            "the mask (feedback) may be a target of learning, never the input of a task that "
+            "predicts shares or mask.",
         ),
     )
 
