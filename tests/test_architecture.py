@@ -19,6 +19,8 @@ LAYERS = (
     ("landscape", "raster"),
     ("engines",),
     ("tables", "samples", "runs", "arms", "ledger", "naming", "redundancy", "facts"),
+    ("near_duplicates",),
+    ("caption_index",),
     ("settings", "settings_file"),
     ("sources",),
     ("dataset",),

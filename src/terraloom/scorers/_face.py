@@ -86,6 +86,12 @@ class Corpus:
                 batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True
             )
 
+    def written(self, kind: str) -> Iterator[tuple[str, str, str]]:
+        """(id, writer, text) of every caption of one kind, streamed."""
+        columns = ["id", "writer", "text"]
+        for batch in self.captions[kind].batches(columns):
+            yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+
 
 class Scorer(Protocol):
     """Measures; fits nothing on val or test."""
