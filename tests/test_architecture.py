@@ -27,7 +27,7 @@ LAYERS = (
     ("learning",),
     ("segmenters", "generators", "captioners"),
     ("segmenting",),
-    ("ensemble", "calibration", "label_noise"),
+    ("ensemble", "calibration", "label_noise", "imagetext"),
     ("scorers", "exporters", "prediction"),
     (
         "predicting",

@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from terraloom.near_duplicates import THRESHOLD, NearDuplicates, WordLists
+from terraloom.near_duplicates import THRESHOLD, NearDuplicates, WordLists, pieces_of
 from terraloom.redundancy import Redundancy, norm_caption
 from terraloom.types import Int64Array
 
 CURVE: Final = (100, 1_000, 10_000, 50_000, 100_000, 500_000, 1_000_000)
 """Counts that corpora are rarefied to, as far as they reach, and their own size."""
+_PARTS: Final = 8
+_PENDING: Final = 1 << 20
+"""Words kept as Python numbers before they are packed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +88,24 @@ class CaptionIndex:
 
     def add(self, captions: Iterable[tuple[str, str, str]]) -> None:
         """Take (image, writer, text) of captions; read once, in bounded memory."""
+        # Arrays that look into the buffers must go, or these cannot grow.
+        for cached in ("_state", "_near"):
+            self.__dict__.pop(cached, None)
         number_of = self._vocabulary.__getitem__
+        pending: list[int] = []
         for image, writer, text in captions:
             folded = norm_caption(text)
             self._exact += _digest(text)
             self._normalised += _digest(folded)
             self._image.append(self._images[image])
             self._writer.append(self._writers[writer])
-            words = folded.split(" ") if folded else []
-            self._words.extend(map(number_of, words))
+            words = folded.split()
+            pending.extend(map(number_of, words))
             self._lengths.append(len(words))
-        self.__dict__.pop("_state", None)
+            if len(pending) > _PENDING:
+                self._words.frombytes(np.array(pending, dtype=np.uint32).tobytes())
+                pending.clear()
+        self._words.frombytes(np.array(pending, dtype=np.uint32).tobytes())
 
     @property
     def writers(self) -> tuple[str, ...]:
@@ -119,17 +129,20 @@ class CaptionIndex:
 
     def distinct(self, size: int) -> float:
         """Different runs of `size` words over all such runs, 0 … 1 (Li et al. 2016, distinct-n)."""
-        words = np.frombuffer(self._words, dtype=np.uint32)
-        starts = self._state.texts.starts
-        runs = np.zeros(max(len(words) - size + 1, 0), dtype=np.uint64)
-        for offset in range(size):
-            runs = runs * np.uint64(0x9E3779B97F4A7C15) + words[offset : offset + len(runs)]
-        inside = np.ones(len(runs), dtype=bool)
-        for back in range(1, size):
-            crossing = starts[1:-1] - back
-            inside[crossing[(crossing >= 0) & (crossing < len(runs))]] = False
-        runs = runs[inside]
-        return len(np.unique(runs)) / len(runs) if len(runs) else 0.0
+        words, starts = self._state.texts.words, self._state.texts.starts
+        if size == 1:
+            return self.vocabulary / len(words) if len(words) else 0.0
+        number = different = 0
+        for part in range(_PARTS):  # a part of the runs at a time: all of them would fill memory
+            pieces = []
+            for first, last in pieces_of(starts, _PENDING):
+                runs = _runs(words[starts[first] : starts[last]], starts[first : last + 1], size)
+                pieces.append(runs[runs % _PARTS == part])
+            # Sorted and compared: np.unique would hash, which takes ten times as long.
+            runs = np.sort(np.concatenate(pieces)) if pieces else np.zeros(0, dtype=np.uint64)
+            number += len(runs)
+            different += int((runs[1:] != runs[:-1]).sum()) + (len(runs) > 0)
+        return different / number if number else 0.0
 
     def measure(
         self, *, writer: str | None = None, near: bool = True, curve: tuple[int, ...] = CURVE
@@ -152,7 +165,9 @@ class CaptionIndex:
             rows = np.flatnonzero(state.writers == self._writers[writer])
         exact, images = state.exact[rows], state.images[rows]
         count = len(rows)
-        _, copies = np.unique(exact, return_counts=True)
+        ordered = np.sort(exact)
+        edges = np.flatnonzero(np.diff(ordered, prepend=~ordered[:1]))
+        copies = np.diff(edges, append=count)
         first_of_image = _firsts(images.astype(np.uint64), exact)
         sizes = np.bincount(images, minlength=1)
         different = np.bincount(images[first_of_image], minlength=1)
@@ -190,8 +205,6 @@ class CaptionIndex:
     @cached_property
     def _state(self) -> "_State":
         """The columns as arrays; made anew after captions were added."""
-        self.__dict__.pop("_near", None)
-        # Words that the buffers grow by later must not move under the arrays: hence copies.
         lengths = np.array(self._lengths, dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(lengths)])
         normalised = np.frombuffer(bytes(self._normalised), dtype=np.uint64)
@@ -200,7 +213,7 @@ class CaptionIndex:
             exact=np.frombuffer(bytes(self._exact), dtype=np.uint64),
             images=np.array(self._image, dtype=np.int64),
             writers=np.array(self._writer, dtype=np.int64),
-            texts=WordLists(np.array(self._words, dtype=np.uint32), starts),
+            texts=WordLists(np.frombuffer(self._words, dtype=np.uint32), starts),
             text_of=text_of.astype(np.int64),
             first_of_text=first.astype(np.int64),
         )
@@ -248,6 +261,18 @@ def rarefied(copies: Int64Array, count: int) -> float:
     missed = np.where(left < 0, 0.0, np.exp(np.minimum(logs, 0.0)))
     unique = float((times * (1.0 - missed)).sum())
     return max(1.0 - unique / count, 0.0)
+
+
+def _runs(words: NDArray[np.uint32], starts: Int64Array, size: int) -> NDArray[np.uint64]:
+    """Hashes of all runs of `size` words that lie inside one caption."""
+    runs = np.zeros(max(len(words) - size + 1, 0), dtype=np.uint64)
+    for offset in range(size):
+        runs = runs * np.uint64(0x9E3779B97F4A7C15) + words[offset : offset + len(runs)]
+    inside = np.ones(len(runs), dtype=bool)
+    for back in range(1, size):
+        crossing = starts[1:-1] - starts[0] - back
+        inside[crossing[(crossing >= 0) & (crossing < len(runs))]] = False
+    return runs[inside]
 
 
 def _digest(text: str) -> bytes:

@@ -29,6 +29,7 @@ _ALPHA: Final = 1.0
 _MAX_WORDS: Final = 20_000
 # Single letters and digits count as words; a percent sign too.
 _WORDS_AND_SIGNS: Final = r"(?u)\b\w+\b|%"
+_DIGIT: Final = re.compile(r"\d")
 _PERCENTAGE: Final = re.compile(
     r"(\d+(?:[.,]\d+)?)\s*(?:%|\N{FULLWIDTH PERCENT SIGN}|per\s?cent\b|percent(?:age)?\b)",
     re.IGNORECASE,
@@ -67,12 +68,16 @@ def quotes_in(text: str) -> Quotes:
         >>> quotes_in("Grass covers 86% of it, trees ten percent.").values
         (0.86,)
     """
+    spelled = "cent" in text.lower() and _SPELLED.search(text) is not None
     # Most captions have no digit at all; looking for one is cheap.
-    if not any(sign.isdigit() for sign in text):
-        return Quotes(False, _SPELLED.search(text) is not None, ())
+    if not _DIGIT.search(text):
+        return _SPELLED_OUT if spelled else _NO_QUOTES
     found = [float(number.replace(",", ".")) for number in _PERCENTAGE.findall(text)]
-    spelled = _SPELLED.search(text) is not None
     return Quotes(True, bool(found) or spelled, tuple(value / 100 for value in found))
+
+
+_NO_QUOTES: Final = Quotes(False, False, ())
+_SPELLED_OUT: Final = Quotes(False, True, ())
 
 
 @dataclass(frozen=True, slots=True)

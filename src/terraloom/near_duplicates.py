@@ -54,7 +54,11 @@ class WordLists:
         """The texts of these places, in this order."""
         counts = self.starts[texts + 1] - self.starts[texts]
         starts = np.concatenate([[0], np.cumsum(counts)])
-        return WordLists(self.words[_ranges(self.starts[texts], counts)], starts)
+        words = np.empty(int(starts[-1]), dtype=np.uint32)
+        for first, last in pieces_of(starts, _CHUNK):  # places take twice the words' memory
+            places = _ranges(self.starts[texts[first:last]], counts[first:last])
+            words[starts[first] : starts[last]] = self.words[places]
+        return WordLists(words, starts)
 
 
 class NearDuplicates:
@@ -190,7 +194,7 @@ def _mixed(values: UInt32Array) -> UInt32Array:
 def _pair_sets(texts: WordLists) -> WordLists:
     """The set of hashed word pairs of each text, ascending."""
     sets, counts = [], []
-    for first, last in _pieces(texts.starts, _CHUNK):
+    for first, last in pieces_of(texts.starts, _CHUNK):
         start, stop = int(texts.starts[first]), int(texts.starts[last])
         words = texts.words[start:stop]
         before = np.empty_like(words)
@@ -244,7 +248,7 @@ def _sketch(pairs: WordLists) -> tuple[UInt32Array, NDArray[np.uint64]]:
     return bands, bits
 
 
-def _pieces(starts: Int64Array, size: int) -> list[tuple[int, int]]:
+def pieces_of(starts: Int64Array, size: int) -> list[tuple[int, int]]:
     """Consecutive ranges of texts of about `size` words, at least one text each."""
     pieces, first, number = [], 0, len(starts) - 1
     while first < number:

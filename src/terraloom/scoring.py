@@ -67,6 +67,8 @@ def score_samples(
                 classes,
                 real,
                 segmenter,
+                folder,
+                captions["real"],
             )
             values: dict[str, Any] = {"id": [row["id"] for row in part.rows]}
             for scorer in scorers.values():

@@ -36,6 +36,10 @@ class Part:
     """All real samples, for scores that compare with train rows."""
     segmenter: Callable[[], TrainedSegmenter]
     """Loads the labeller once, whose features are measured in."""
+    folder: Path
+    """Where a scorer may keep a table of its own; the same as the corpus's."""
+    real_captions: Table
+    """Captions of all real samples, for scores that are fitted on those of train rows."""
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
