@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from terraloom.claiming import claim_captions
 from terraloom.classes import ClassTable
 from terraloom.errors import SettingsError
 from terraloom.files import read_json, write_json
@@ -29,7 +30,7 @@ def score_samples(
     settings_sha256: str,
     seed: int,
 ) -> dict[str, Any]:
-    """Score every sample, then the corpus.
+    """Check the claims of every caption, score every sample, then the corpus.
 
     Args:
         real: sample table.
@@ -37,7 +38,7 @@ def score_samples(
         labels: label figures of `synthetic`, shard by shard.
         captions: by kind, "real" and "synthetic".
         scorers: by name; their columns must differ.
-        folder: receives scores/real, scores/synthetic, and summary.json.
+        folder: receives claims/ and scores/, each with real/ and synthetic/, and summary.json.
         classes: class table.
         segmenter: loads the labeller, called only by scorers that need it.
         settings_sha256: of the scorers' settings.
@@ -56,6 +57,16 @@ def score_samples(
     if len(set(names)) < len(names):
         raise SettingsError(f"two scorers add one column; columns are {', '.join(names)}.")
     schema = pa.schema([("id", pa.string()), *((name, pa.float32()) for name in names)])
+    claims = {
+        kind: claim_captions(
+            samples,
+            captions[kind],
+            classes,
+            folder / "claims" / kind,
+            description=f"checking captions of {kind} samples",
+        )
+        for kind, samples in (("real", real), ("synthetic", synthetic))
+    }
     scores = {}
     for kind, samples in (("real", real), ("synthetic", synthetic)):
 
@@ -69,6 +80,7 @@ def score_samples(
                 segmenter,
                 folder,
                 captions["real"],
+                claims[kind].folder / shard.filename,
             )
             values: dict[str, Any] = {"id": [row["id"] for row in part.rows]}
             for scorer in scorers.values():
@@ -80,7 +92,11 @@ def score_samples(
             shards_of(samples),
             score,
             settings_sha256=settings_sha256,
-            inputs={"samples": samples.sha256, "captions": captions[kind].sha256},
+            inputs={
+                "samples": samples.sha256,
+                "captions": captions[kind].sha256,
+                "claims": claims[kind].sha256,
+            },
             description=f"scoring {kind} samples",
             unit="samples",
         )
@@ -88,7 +104,9 @@ def score_samples(
         folder / "columns.json",
         {column.name: {"unit": column.unit, "meaning": column.meaning} for column in columns},
     )
-    corpus = Corpus(real, synthetic, captions, labels, scores, classes, segmenter, folder, seed)
+    corpus = Corpus(
+        real, synthetic, captions, claims, labels, scores, classes, segmenter, folder, seed
+    )
     # Summaries are kept one by one: a killed run repeats only the one that it was at.
     partial_path = folder / "summary.part.json"
     summary: dict[str, Any] = read_json(partial_path) if partial_path.exists() else {}

@@ -314,7 +314,7 @@ class ScoreSettings(Section):
         "agreement",
         "composition",
         "nearest",
-        "dominant",
+        "claims",
         "redundancy",
         "embedding",
     )

@@ -25,7 +25,7 @@ from terraloom.label_noise import noise_figures as label_noise_figures
 from terraloom.labelling import LABEL_SCHEMA
 from terraloom.landscape import grow_landscape
 from terraloom.samples import Sample, SourceFile, encode_image, samples_to_table
-from terraloom.scorers import agreement, composition, dominant, redundancy
+from terraloom.scorers import agreement, claims, composition, redundancy
 from terraloom.scoring import score_samples
 from terraloom.settings import BenchmarkSettings, CurateRule, CurateSettings
 from terraloom.tables import Table, plan_shards, write_shard, write_table
@@ -217,7 +217,7 @@ def write_scores(
     classes: ClassTable,
 ) -> None:  # fmt: skip
     modules = {
-        "agreement": agreement, "composition": composition, "dominant": dominant,
+        "agreement": agreement, "composition": composition, "claims": claims,
         "redundancy": redundancy,
     }  # fmt: skip
     scorers = {name: m.build(m.Settings(), classes, 0) for name, m in modules.items()}

@@ -8,6 +8,7 @@ import pytest
 
 from terraloom.captioners import template
 from terraloom.captioning import caption_samples
+from terraloom.claiming import claim_captions
 from terraloom.ensemble import Ensemble
 from terraloom.labelling import label_samples
 from terraloom.learning.device import make_fabric
@@ -48,6 +49,12 @@ def corpus(tmp_path_factory):
         )
         for kind, table in (("real", real), ("synthetic", samples))
     }
+    claims = {
+        kind: claim_captions(
+            table, captions[kind], classes, folder / f"{kind}-claims", description="claims"
+        )
+        for kind, table in (("real", real), ("synthetic", samples))
+    }
 
     def part(kind, index):
         table = {"real": real, "synthetic": samples}[kind]
@@ -61,11 +68,21 @@ def corpus(tmp_path_factory):
             lambda: labeller,
             folder / "kept",
             captions["real"],
+            claims[kind].folder / name,
         )
 
     def whole(scores, where):
         return Corpus(
-            real, samples, captions, labels, scores, classes, lambda: labeller, where, seed=1
+            real,
+            samples,
+            captions,
+            claims,
+            labels,
+            scores,
+            classes,
+            lambda: labeller,
+            where,
+            seed=1,
         )
 
     return SimpleNamespace(

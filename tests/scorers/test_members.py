@@ -120,8 +120,8 @@ def test_a_summary_that_was_kept_is_not_taken_again(corpus, tmp_path, monkeypatc
 
 
 def test_two_scorers_with_one_column_are_refused(corpus, tmp_path):
-    scorers = {"one": build("dominant", corpus), "two": build("dominant", corpus)}
-    with pytest.raises(SettingsError, match=r"two scorers add one column; .*names_dominant"):
+    scorers = {"one": build("claims", corpus), "two": build("claims", corpus)}
+    with pytest.raises(SettingsError, match=r"two scorers add one column; .*claim_precision"):
         score_samples(
             corpus.real, corpus.synthetic, corpus.labels, corpus.captions, scorers, tmp_path / "x",
             classes=corpus.classes, segmenter=lambda: corpus.labeller,

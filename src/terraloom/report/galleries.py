@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from terraloom.classes import UNKNOWN, ClassTable
+from terraloom.report.marking import marked
 from terraloom.report.reading import ProjectFiles, evenly, find_crop, image_of, mask_of
 from terraloom.report.views import Card, GalleryView, Picture
 from terraloom.report.wording import listed, percent
@@ -22,6 +23,7 @@ REAL: Final = "build/samples"
 ASKED: Final = "generate/samples"
 LABELLED: Final = "label/samples"
 _CAPTIONS: Final = {"real": "caption/real", "synthetic": "caption/synthetic"}
+CLAIMS: Final = {"real": "score/claims/real", "synthetic": "score/claims/synthetic"}
 _COLUMNS: Final = ("id", "split", "origin", "place", "image", "mask", "parent", "seed")
 _MOST_SIBLINGS: Final = 3
 _EVENLY: Final = "Examples are evenly spaced over the sorted ids; nobody chose them."
@@ -155,22 +157,10 @@ def rejected_gallery(
 def caption_gallery(
     files: ProjectFiles, classes: ClassTable, kind: str, number: int = 3
 ) -> GalleryView | None:
-    """Samples of one kind with all their captions and what the writer saw."""
+    """Samples of one kind with all their captions, their claims marked, and what the writer saw."""
     samples = REAL if kind == "real" else LABELLED
     names = [row["id"] for row in files.rows(samples, ["id"])]
-    chosen = evenly(names, number)
-    rows = files.rows_of(samples, chosen, _COLUMNS)
-    captions = files.rows_of(_CAPTIONS[kind], chosen)
-    cards = []
-    for sample_id in chosen:
-        if sample_id not in captions or sample_id not in rows:
-            continue
-        row = rows[sample_id][0]
-        own = sorted(captions[sample_id], key=lambda caption: caption["index"])
-        pictures = (_image(row, "image"), _mask(mask_of(row), classes, "mask"))
-        items = tuple(caption["text"] for caption in own)
-        writers = dict.fromkeys(_writer(caption) for caption in own)
-        cards.append(Card(sample_id, pictures, tuple(writers), items))
+    cards = _caption_cards(files, classes, kind, evenly(names, number))
     if not cards:
         return None
     notes: tuple[str, ...] = (_EVENLY,)
@@ -181,8 +171,59 @@ def caption_gallery(
         )
     return GalleryView(
         f"captions-{kind}", f"Captions of {kind} samples", tuple(cards),
-        (samples, _CAPTIONS[kind]), notes, wide=True,
+        (samples, _CAPTIONS[kind], CLAIMS[kind]), notes, wide=True,
     )  # fmt: skip
+
+
+def contradicted_gallery(
+    files: ProjectFiles, classes: ClassTable, number: int = 3
+) -> GalleryView | None:
+    """Samples with a caption that the mask contradicts; None where there is none."""
+    cards: list[Card] = []
+    sources: list[str] = []
+    for kind, table in CLAIMS.items():
+        found = sorted(
+            {
+                row["id"]
+                for row in files.rows(table, ["id", "verdict"])
+                if row["verdict"] == "contradicted"
+            }
+        )
+        own = _caption_cards(files, classes, kind, evenly(found, number))
+        cards += own
+        sources += [table, _CAPTIONS[kind]] if own else []
+    if not cards:
+        return None
+    return GalleryView(
+        "captions-contradicted", "Captions that the mask contradicts", tuple(cards),
+        tuple(sources), (f"Up to {number} samples of each kind. {_EVENLY}",), wide=True,
+    )  # fmt: skip
+
+
+def _caption_cards(
+    files: ProjectFiles, classes: ClassTable, kind: str, chosen: Sequence[str]
+) -> list[Card]:
+    samples = REAL if kind == "real" else LABELLED
+    rows = files.rows_of(samples, chosen, _COLUMNS)
+    captions = files.rows_of(_CAPTIONS[kind], chosen)
+    claims = files.rows_of(CLAIMS[kind], chosen)
+    cards = []
+    for sample_id in chosen:
+        if sample_id not in captions or sample_id not in rows:
+            continue
+        row = rows[sample_id][0]
+        own = sorted(captions[sample_id], key=lambda caption: caption["index"])
+        pictures = (_image(row, "image"), _mask(mask_of(row), classes, "mask"))
+        items = tuple(
+            marked(
+                caption["text"],
+                [c for c in claims.get(sample_id, ()) if c["caption"] == caption["index"]],
+            )
+            for caption in own
+        )
+        writers = dict.fromkeys(_writer(caption) for caption in own)
+        cards.append(Card(sample_id, pictures, tuple(writers), items))
+    return cards
 
 
 def read_grid(path: Path) -> bytes:

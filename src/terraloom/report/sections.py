@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from terraloom.classes import ClassTable
-from terraloom.report import figures, galleries, tables
+from terraloom.report import claim_tables, figures, galleries, tables
 from terraloom.report.findings import APART, flat, legend, outsiders, source_files, strangers
+from terraloom.report.marking import claims_legend
 from terraloom.report.reading import STAGES, ProjectFiles
 from terraloom.report.views import (
     Block,
@@ -171,6 +172,16 @@ def captions_section(files: ProjectFiles, classes: ClassTable) -> Section:
     for kind in ("real", "synthetic"):
         gallery = galleries.caption_gallery(files, classes, kind)
         blocks.append(gallery or missing("caption", f"caption of {kind} samples"))
+    if any(files.table(table) for table in galleries.CLAIMS.values()):
+        blocks.append(claims_legend())
+    contradicted = galleries.contradicted_gallery(files, classes)
+    if contradicted is not None:
+        blocks.append(contradicted)
+    claims = files.scores.get("claims")
+    if claims:
+        blocks += claim_tables.claims_tables(claims)
+    else:
+        blocks.append(missing("score", "check of the captions' claims"))
     writers = _writers(files)
     if writers:
         blocks.append(writers)
@@ -187,15 +198,11 @@ def captions_section(files: ProjectFiles, classes: ClassTable) -> Section:
         )
     else:
         blocks.append(missing("score", "redundancy of captions"))
-    dominant = files.scores.get("dominant")
-    blocks.append(
-        tables.dominant_table(dominant) if dominant
-        else missing("score", "rate of naming the dominant class")
-    )  # fmt: skip
+    if claims:
+        blocks.append(claim_tables.dominant_table(claims))
     blocks.append(
         TextView(
-            "Not measured in this run: CLIPScore, claim-by-claim checks of each caption against "
-            "its mask, and a probe of what the text alone gives away.",
+            "Not measured in this run: CLIPScore, and a probe of what the text alone gives away.",
             "small",
         )
     )

@@ -472,31 +472,6 @@ def redundancy_table(summary: Mapping[str, Any]) -> TableView:
     )  # fmt: skip
 
 
-def dominant_table(summary: Mapping[str, Any]) -> TableView:
-    """How often captions name the class that covers most."""
-    rows = [
-        (
-            name(f"this run, {kind}"),
-            number(percent(entry["named"]), f"{count(entry['samples'])} samples"),
-            number(percent(entry["clear_named"]), f"{count(entry['clear_samples'])} samples"),
-        )
-        for kind, entry in summary.items()
-    ]
-    paper = number(published.NAMES_DOMINANT, "of images")
-    rows.append((name("vision-only writers of the paper", "published"), paper, number(ABSENT)))
-    return TableView(
-        "Captions that name the dominant class, in percent",
-        ("captions", "all samples", "clearly dominant class"),
-        tuple(rows),
-        (f"{SUMMARY}, dominant", published.PAPER),
-        (
-            "A lexical test with negation. Clearly dominant: at least 35 % of the known pixels and "
-            "5 points ahead of the next class. Another data set and other writers: a writer that "
-            "reads the mask names the class because it is told, not because it sees.",
-        ),
-    )
-
-
 def columns_table(columns: Mapping[str, Mapping[str, str]]) -> TableView:
     """The score card's columns."""
     rows = [

@@ -65,13 +65,24 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Marked:
+    """A piece of text, marked or plain."""
+
+    text: str
+    tone: str = ""
+    """CSS class: "supported", "contradicted", "not-checkable"; empty for plain text."""
+    detail: str = ""
+    """Shown when the reader points at it."""
+
+
+@dataclass(frozen=True)
 class Card:
     """Pictures that belong together, with lines of text below."""
 
     title: str
     pictures: tuple[Picture, ...]
     lines: tuple[str, ...] = ()
-    items: tuple[str, ...] = ()
+    items: tuple[tuple[Marked, ...], ...] = ()
     """Captions, as a numbered list."""
     tone: str = ""
 
@@ -104,6 +115,14 @@ class TextView:
     text: str
     tone: Literal["", "missing", "warning", "small"] = ""
     kind: Literal["text"] = "text"
+
+
+@dataclass(frozen=True)
+class MarkedView:
+    """A paragraph of marked pieces."""
+
+    pieces: tuple[Marked, ...]
+    kind: Literal["marked"] = "marked"
 
 
 @dataclass(frozen=True)
@@ -160,6 +179,7 @@ Block = (
     | GalleryView
     | LegendView
     | TextView
+    | MarkedView
     | ListView
     | VerdictView
     | PipelineView

@@ -40,6 +40,8 @@ class Part:
     """Where a scorer may keep a table of its own; the same as the corpus's."""
     real_captions: Table
     """Captions of all real samples, for scores that are fitted on those of train rows."""
+    claims_path: Path
+    """Claims of the captions, checked."""
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -64,6 +66,15 @@ class Part:
             texts[row["id"]].append(row["text"])
         return list(texts.values())
 
+    @cached_property
+    def claims(self) -> list[list[dict[str, Any]]]:
+        """Claims of each sample's captions, in the same order; without spans and evidence."""
+        columns = ["id", "caption", "kind", "classes", "hedged", "verdict"]
+        found: dict[str, list[dict[str, Any]]] = {row["id"]: [] for row in self.rows}
+        for row in pq.read_table(self.claims_path, columns=columns).to_pylist():
+            found[row["id"]].append(row)
+        return list(found.values())
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -73,6 +84,8 @@ class Corpus:
     synthetic: Table
     captions: Mapping[str, Table]
     """By kind: "real", "synthetic"."""
+    claims: Mapping[str, Table]
+    """Of these captions, by kind."""
     labels: Table
     scores: Mapping[str, Table]
     """By kind; the columns of all scorers."""
