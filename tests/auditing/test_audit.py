@@ -47,8 +47,15 @@ def test_figures_of_a_file_whose_answer_is_in_the_text(tmp_path):
     assert found["redundancy"]["vision_mute"]["exact"] == 0
     assert found["leak"]["text_teller"]["with_percentages"] == 1
     assert found["stating_shares"] == {"all": 0.5, "text_teller": 1.0, "vision_mute": 0.0}
-    assert found["dominant"]["text_teller"] == {"captions": 60, "named": 1.0}
-    assert found["dominant"]["vision_mute"]["named"] == 0
+    teller, mute = (
+        found["claims"]["writers"]["text_teller"],
+        found["claims"]["writers"]["vision_mute"],
+    )
+    assert teller["clearly_dominant_captions"] == 60
+    assert (teller["name_the_dominant_class"], mute["name_the_dominant_class"]) == (1, 0)
+    assert teller["contradicted_captions"] == mute["contradicted_captions"] == 0
+    assert teller["supported"] >= 60
+    assert found["claims"]["against"] == "shares"
     teller, mute = found["probe"]["text_teller"], found["probe"]["vision_mute"]
     assert teller["r2"] > 0.6 > 0.2 > teller["r2_shuffled"]
     assert mute["r2"] < 0.15
@@ -85,7 +92,9 @@ def test_shares_are_measured_on_masks_of_every_style(tmp_path, style):
     read_as = "labels" if style == "palette" else style
     assert found["truth"]["source"] == f"masks in masks, read as {read_as}"
     assert found["truth"]["images"] == 6
-    assert found["dominant"]["all"] == {"captions": 6, "named": 1.0}
+    claims = found["claims"]["writers"]["all"]
+    assert (claims["clearly_dominant_captions"], claims["name_the_dominant_class"]) == (6, 1.0)
+    assert found["claims"]["against"] == "masks"
     assert "too few" in found["probe"]["all"]["why_not"]
     images = [f"train/{name}.jpg" for name in names]
     truth = truth_of_masks(masks, images, SEVEN)
@@ -127,7 +136,10 @@ def test_a_project_brings_its_own_masks(tmp_path):
     assert found["truth"]["source"] == "masks of the samples table samples"
     assert found["truth"]["images"] == found["images"] == 20
     assert found["truth"]["grouped_by"] == "place"
-    assert found["dominant"]["all"]["named"] > 0.9
+    claims = found["claims"]["writers"]["all"]
+    assert claims["name_the_dominant_class"] > 0.9
+    assert claims["contradicted_captions"] == 0
+    assert claims["kinds"]["place"]["supported"] > 0
     assert found["leak"]["all"]["with_digits"] == 0
     assert found["probe"]["all"]["groups"] == 10
     images = samples.read(["id"])["id"].to_pylist()
@@ -165,6 +177,24 @@ def test_a_writer_who_is_not_told_and_one_called_all_have_their_own_figures(tmp_
     assert {key: (f["captions"], f["unique"]) for key, f in found.items()} == {
         "all": (5, 3), "writer all": (2, 1), "(not told)": (2, 2), "w": (1, 1),
     }  # fmt: skip
+
+
+def test_contradicted_captions_come_first_among_the_examples_and_are_marked(tmp_path):
+    path = tmp_path / "c.csv"
+    rows = "".join(f"{i},90,0,10,0,0,0,0,Trees cover most of it.\n" for i in range(20))
+    lie = "20,0,0,100,0,0,0,0,<b>Water</b> dominates the scene.\n"
+    path.write_text("id," + ",".join(NAMES) + ",caption\n" + rows + lie)
+    found = audit(path)
+    claims = found["claims"]
+    assert claims["writers"]["all"]["contradicted_captions"] == 1
+    assert claims["examples"][0]["image"] == "20"
+    assert len(claims["examples"]) == 12
+    kinds = {(c["kind"], c["verdict"]) for c in claims["examples"][0]["claims"]}
+    assert ("dominant", "contradicted") in kinds
+    write_audit_page(tmp_path / "p.html", found)
+    page = (tmp_path / "p.html").read_text()
+    assert 'class="contradicted"' in page
+    assert "<b>Water" not in page
 
 
 def test_a_file_without_a_caption_is_refused(tmp_path):
@@ -207,6 +237,9 @@ def test_the_real_rows_of_aras_show_the_leak_and_the_miss(shared_data):
     assert (found["captions"], found["images"]) == (65, 13)
     assert found["stating_shares"]["hybrid_gemma3-4b"] == 1.0
     assert found["stating_shares"]["vision_gemma3-4b"] == 0.0
-    assert found["dominant"]["hybrid_gemma3-4b"]["named"] == 1.0
-    assert found["dominant"]["vision_qwen3-vl-8b"]["named"] < 0.5
+    writers = found["claims"]["writers"]
+    assert writers["hybrid_gemma3-4b"]["name_the_dominant_class"] == 1.0
+    assert writers["vision_qwen3-vl-8b"]["name_the_dominant_class"] < 0.5
+    assert writers["vision_gemma3-4b"]["contradicted_captions"] > 3
+    assert writers["text_qwen3-4b"]["contradicted_captions"] <= 2
     assert found["truth"]["grouped_by"] == "tile"

@@ -12,14 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from terraloom.auditing.checked import claims_of, told
 from terraloom.auditing.reading import CaptionFile
 from terraloom.auditing.truth import Truth, evenly
 from terraloom.caption_index import CURVE, CaptionIndex, CorpusRedundancy
 from terraloom.classes import ClassTable
 from terraloom.errors import CaptionFileError
-from terraloom.facts import DOMINANT_LEAD, DOMINANT_SHARE
 from terraloom.leak_probe import probe_shares, quotes_in, why_not_probed
-from terraloom.naming import named_classes
 from terraloom.near_duplicates import THRESHOLD
 from terraloom.progress import meter
 
@@ -61,6 +60,7 @@ def audit_captions(
     classes: ClassTable,
     truth_of: TruthOf | None = None,
     max_images: int = MAX_IMAGES,
+    compass: bool = True,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measure a caption file.
@@ -70,11 +70,12 @@ def audit_captions(
         classes: class table, for what is compared with shares and masks.
         truth_of: finds shares (and masks) of images; left out, only text is judged.
         max_images: most images that are compared with the truth, spread evenly over the file.
+        compass: whether masks lie with north up; only the evidence of claims is worded by it.
         seed: of the probe's control.
 
     Returns:
         JSON-like: file, layout, captions, images, left_out, writers, redundancy ("all" and by
-        writer), text, leak, and where truth is known truth, dominant, probe, claims.
+        writer), text, leak, and where truth is known truth, stating_shares, claims, probe.
 
     Raises:
         CaptionFileError: the file ends badly on the way, or holds no caption.
@@ -94,7 +95,7 @@ def audit_captions(
         sizes = (*CURVE, min(own.captions for own in counts.values()))
         measured = {"all": index.measure(curve=sizes)}
         if len(counts) > 1:
-            measured |= {_key(w): index.measure(writer=w, curve=sizes) for w in counts}
+            measured |= {told(w): index.measure(writer=w, curve=sizes) for w in counts}
         progress.advance(note="redundancy")
         result: dict[str, Any] = {
             "file": captions.path.name,
@@ -117,7 +118,7 @@ def audit_captions(
             "leak": _quoted(counts),
         }
         if truth_of is not None:
-            result |= _against_truth(captions, truth_of, classes, max_images, seed)
+            result |= _against_truth(captions, truth_of, classes, max_images, compass, seed)
         progress.advance(note="compared")
     return result
 
@@ -186,12 +187,17 @@ def _quoted(counts: dict[str, _Counts]) -> dict[str, Any]:
 
     found = {"all": figures(list(counts.values()))}
     if len(counts) > 1:
-        found |= {_key(writer): figures([own]) for writer, own in counts.items()}
+        found |= {told(writer): figures([own]) for writer, own in counts.items()}
     return found
 
 
 def _against_truth(
-    captions: CaptionFile, truth_of: TruthOf, classes: ClassTable, max_images: int, seed: int
+    captions: CaptionFile,
+    truth_of: TruthOf,
+    classes: ClassTable,
+    max_images: int,
+    compass: bool,
+    seed: int,
 ) -> dict[str, Any]:
     """Whatever needs shares or masks, on an even part of the images."""
     chosen = evenly(dict.fromkeys(row.image for row in captions.rows()), max_images)
@@ -203,7 +209,7 @@ def _against_truth(
             by_writer.setdefault(writer, []).append((image, text))
     groups = {"all": [row for rows in by_writer.values() for row in rows]} if wanted else {}
     if len(by_writer) > 1:
-        groups |= {_key(writer): rows for writer, rows in by_writer.items()}
+        groups |= {told(writer): rows for writer, rows in by_writer.items()}
     compared = {
         "truth": {
             "source": truth.source,
@@ -219,22 +225,10 @@ def _against_truth(
             )
             for name, rows in groups.items()
         },
-        "dominant": {name: _dominant(rows, truth, classes) for name, rows in groups.items()},
+        "claims": claims_of(by_writer, truth, classes, compass=compass),
         "probe": {name: _probed(rows, truth, classes, seed) for name, rows in groups.items()},
     }
     return compared
-
-
-def _dominant(rows: list[tuple[str, str]], truth: Truth, classes: ClassTable) -> dict[str, Any]:
-    """How often captions name the class with the largest share, where it is clearly the largest."""
-    named = clear = 0
-    for image, text in rows:
-        shares = truth.shares[image]
-        first, second = np.sort(shares)[::-1][:2]
-        if first >= DOMINANT_SHARE and first - second >= DOMINANT_LEAD:
-            clear += 1
-            named += int(shares.argmax()) in named_classes(text, classes)
-    return {"captions": clear, "named": round(named / clear, 6) if clear else None}
 
 
 def _probed(
@@ -247,11 +241,6 @@ def _probed(
     shares = np.array([truth.shares[image] for image, _ in rows])
     texts = [text for _, text in rows]
     return probe_shares(texts, shares, groups, classes.names, seed=seed).to_json()
-
-
-def _key(writer: str) -> str:
-    """A writer's name in the result, where "all" stands for the whole file."""
-    return {"": "(not told)", "all": "writer all"}.get(writer, writer)
 
 
 def _and_counts(found: Counter[str]) -> str:

@@ -48,6 +48,8 @@ class Truth:
     """Place of an image; an image without one stands for itself."""
     mask_of: Callable[[str], LabelMask] | None = field(default=None, repr=False)
     """Reads the mask of an image that has shares; None where no masks are given."""
+    step: float = 0.0
+    """What shares are rounded to: 0.01 where the file gives whole percents."""
     problems: Counter[str] = field(default_factory=Counter)
     """Images without usable truth, by reason."""
 
@@ -78,6 +80,7 @@ def shares_in_file(captions: CaptionFile, images: Iterable[str], classes: ClassT
     columns = _share_columns(captions, classes)
     wanted = set(images)
     truth = Truth(f"columns {', '.join(columns)} of the file", {})
+    rounded = True
     for image, cells in captions.cells(columns):
         if image not in wanted:
             continue
@@ -91,7 +94,9 @@ def shares_in_file(captions: CaptionFile, images: Iterable[str], classes: ClassT
         if whole is None or not np.isfinite(values).all() or values.min() < 0:
             truth.problems["shares that do not add up to 1 or 100"] += 1
             continue
+        rounded &= whole == 100.0 and bool((values == np.rint(values)).all())
         truth.shares[image] = values / total
+    truth.step = 0.01 if rounded else 0.0
     return truth
 
 

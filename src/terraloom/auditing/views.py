@@ -3,9 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from terraloom.claims import VERDICTS
 from terraloom.report import published
+from terraloom.report.marking import claims_legend, marked
 from terraloom.report.tables import name, number
-from terraloom.report.views import Block, Cell, ListView, Section, TableView, TextView
+from terraloom.report.views import (
+    Block,
+    Cell,
+    ListView,
+    Marked,
+    MarkedView,
+    Section,
+    TableView,
+    TextView,
+)
 from terraloom.report.wording import ABSENT, count, listed, percent
 
 
@@ -25,8 +36,8 @@ def audit_sections(found: Mapping[str, Any]) -> tuple[Section, ...]:
         ),
         ("leak", "Leakage", [leak_table(found), *probe_tables(found)]),
     ]
-    if "dominant" in found:
-        blocks.append(("dominant", "The dominant class", [dominant_table(found)]))
+    if "claims" in found:
+        blocks.append(("claims", "Claims", claims_tables(found)))
     return tuple(Section(key, title, tuple(parts)) for key, title, parts in blocks)
 
 
@@ -237,29 +248,59 @@ def probe_tables(found: Mapping[str, Any]) -> list[Block]:
     return blocks
 
 
-def dominant_table(found: Mapping[str, Any]) -> TableView:
-    """How often captions name the class that clearly covers most."""
-    rows = [
+def claims_tables(found: Mapping[str, Any]) -> list[Block]:
+    """Verdicts on claims by writer and by kind, and captions with their claims marked."""
+    claims = found["claims"]
+    writers = tuple(
         (
             name(_writer(writer)),
             number(count(entry["captions"])),
-            number(percent(entry["named"])),
+            number(percent(_part(entry["contradicted_captions"], entry["captions"]), 1)),
+            number(count(sum(entry[verdict] for verdict in VERDICTS))),
+            number(percent(entry["true_of_decided"], 1)),
+            number(percent(entry["recall_of_main_classes"], 1)),
+            number(percent(entry["name_the_dominant_class"], 1)),
         )
-        for writer, entry in found["dominant"].items()
-    ]
-    paper = name("vision-only writers of the paper", "published")
-    rows.append((paper, number(ABSENT), number(published.NAMES_DOMINANT, "of images")))
-    return TableView(
-        "Captions that name the dominant class, in percent",
-        ("captions of", "captions", "name it"),
-        tuple(rows),
-        (str(found["file"]), published.PAPER),
-        (
-            "Of images whose largest class covers at least 35 % and leads by 5 points. A lexical "
-            "test with negation, by the class table's names and synonyms: other paraphrases do "
-            "not count.",
-        ),
+        for writer, entry in claims["writers"].items()
     )
+    kinds = tuple(
+        (name(kind), *(number(count(verdicts[verdict])) for verdict in VERDICTS))
+        for kind, verdicts in claims["writers"]["all"]["kinds"].items()
+    )
+    source = (str(found["file"]),)
+    limits = (
+        ""
+        if claims["against"] == "masks"
+        else " Of shares alone, claims of place and neighbourhood cannot be checked."
+    )
+    blocks: list[Block] = [
+        TableView(
+            f"Claims checked against {claims['against']}, in percent",
+            (
+                "captions of", "captions", "contradicted", "claims", "true", "main named",
+                "dominant named",
+            ),
+            writers,
+            source,
+            (
+                "Contradicted: captions with a contradicted claim. True: of the claims that "
+                "could be decided. Main classes cover 10 % or more. Dominant: of images whose "
+                "largest class covers 35 % and leads by 5 points; vision-only writers of the "
+                f"paper name it in {published.NAMES_DOMINANT} % of images.{limits}",
+            ),
+        ),
+        TableView("Claims by kind", ("claims of", *VERDICTS), kinds, source),
+    ]  # fmt: skip
+    if claims["examples"]:
+        blocks.append(claims_legend())
+        for example in claims["examples"]:
+            head = Marked(f"{_short([example['image']])[0]}, {_writer(example['writer'])}: ")
+            blocks.append(MarkedView((head, *marked(example["text"], example["claims"]))))
+    return blocks
+
+
+def _part(number: int, whole: int) -> float | None:
+    return number / whole if whole else None
 
 
 def _no_errors() -> dict[str, None]:
