@@ -7,6 +7,7 @@ from terraloom.claims import VERDICTS
 from terraloom.report import published
 from terraloom.report.marking import claims_legend, marked
 from terraloom.report.tables import name, number
+from terraloom.report.text_tables import skill
 from terraloom.report.views import (
     Block,
     Cell,
@@ -212,8 +213,8 @@ def probe_tables(found: Mapping[str, Any]) -> list[Block]:
             (
                 name(_writer(writer)),
                 name(land),
-                number(_skill(figures["r2"])),
-                number(_skill(figures["r2_shuffled"])),
+                number(skill(figures["r2"])),
+                number(skill(figures["r2_shuffled"])),
                 number(percent(figures["error"])),
                 number(percent(figures["error_shuffled"])),
                 number(percent(figures["error_mean"])),
@@ -305,10 +306,6 @@ def _part(number: int, whole: int) -> float | None:
 
 def _no_errors() -> dict[str, None]:
     return dict.fromkeys(("error", "error_shuffled", "error_mean"))
-
-
-def _skill(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _writer(writer: str) -> str:
