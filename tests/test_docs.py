@@ -98,11 +98,12 @@ def test_example_settings_validate(repository, monkeypatch, tmp_path):
 
 def test_documented_columns_are_those_of_the_schemas(repository):
     from terraloom.captioning import CAPTION_SCHEMA
+    from terraloom.claiming import CLAIM_SCHEMA
     from terraloom.curation import VERDICT_SCHEMA
     from terraloom.labelling import LABEL_SCHEMA
     from terraloom.samples import SAMPLE_SCHEMA
 
     text = (repository / "docs" / "formats.md").read_text(encoding="utf-8")
-    for schema in (SAMPLE_SCHEMA, LABEL_SCHEMA, CAPTION_SCHEMA, VERDICT_SCHEMA):
+    for schema in (SAMPLE_SCHEMA, LABEL_SCHEMA, CAPTION_SCHEMA, CLAIM_SCHEMA, VERDICT_SCHEMA):
         for name in schema.names:
             assert f"`{name}`" in text, f"docs/formats.md lacks the column {name}"

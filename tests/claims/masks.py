@@ -15,7 +15,7 @@ def drawn_mask(seed: int, size: int = 64, num_classes: int = 7) -> np.ndarray:
     )
     fields /= fields.std(axis=(1, 2), keepdims=True) + 1e-9
     fields += rng.normal(0, 0.8, (count, 1, 1))
-    mask = labels[fields.argmax(axis=0)].astype(np.uint8)
+    mask: np.ndarray = labels[fields.argmax(axis=0)].astype(np.uint8)
     match seed % 6:
         case 3:
             mask[:, : size // 2] = labels[0]

@@ -8,9 +8,9 @@ from terraloom.claims.line import LIST, Found, Line
 
 _DOMINATED: Final = re.compile(rf"D[MTi]*({LIST})")
 _DOMINATES: Final = re.compile(r"[vM]*E")
-_MAINLY: Final = re.compile(rf"M[viCcf]*({LIST})")
+_MAINLY: Final = re.compile(rf"M[vCcf]*({LIST})")
 _PARTS: Final = frozenset(("area", "land", "ground", "surface", "map", "total", "whole"))
-_COVERS_SCENE: Final = re.compile(r"cs")
+_COVERS_SCENE: Final = re.compile(r"c(?:O,?)*s")
 _LARGEST_IS: Final = re.compile(rf"G(?:[fis]*)v({LIST})")
 _IS_LARGEST: Final = re.compile(r"(?:[cv]+|c)[is]*[GZ]")
 _NO_CLASS: Final = re.compile(r"Y(?:[xO]*)(N)")

@@ -29,7 +29,7 @@ def feedback(checked: CheckedCaption) -> str:
     """
     lines = dict.fromkeys(_sentence(c.claim, checked.names) for c in checked.contradictions)
     text = " ".join(list(lines)[:_MOST_TOLD])
-    return re.sub(r"\d", lambda digit: f" {_DIGITS[int(digit[0])]}", text)
+    return re.sub(r" ?(\d)", lambda digit: f" {_DIGITS[int(digit[1])]}", text)
 
 
 def _sentence(claim: Claim, names: Sequence[str]) -> str:

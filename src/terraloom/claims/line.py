@@ -22,8 +22,11 @@ LIST: Final = _list_of(ITEM)
 SHARED: Final = _list_of(_BARE_ITEM)
 """A list whose members are told one amount together."""
 NEXT_LIST: Final = re.compile(LIST)
+_DENIED_ITEM: Final = r"[xkm]*[NO]"
+# "No water and trees cover it" denies no trees; "no trees, water and crops" denies all three.
 _ABSENT_AFTER: Final = re.compile(
-    r"-[xvkmi]*[NO](?:(?:,[xkm]*[NO])*,?(?:\|[xkm]*[NO]|&[xkm]*[NO](?![cvEbD])))?|-vN"
+    rf"-[xvkmi]*[NO](?:(?:,{_DENIED_ITEM})+,?(?:\||&(?={_DENIED_ITEM}(?![cvEbD]))){_DENIED_ITEM}"
+    rf"|,?\|{_DENIED_ITEM}|&{_DENIED_ITEM}(?![cvEbD]))?|-vN"
 )
 _CLAUSE: Final = re.compile(
     rf"(,&|,|&)(?={_BARE_ITEM}(?:[&|]{_BARE_ITEM})?[vM]*(?:[cE>Z]|v[pMaivCD]))"
@@ -179,12 +182,9 @@ class Line:
         while at > 0 and self.string[at - 1] in "vWM~,eT-?":
             at -= 1
         nouns, start = self.list_before(at)
-        # "A pond near trees is …": what hangs on a preposition is not the subject.
-        while (
-            start > 0
-            and self.string[start - 1] in "aiwf"
-            and not (self.string[start - 1] in "w" and start == 1)
-        ):
+        # "A pond near trees is …": what hangs on a preposition is not the subject, nor are things
+        # without a class after "and" where one stood before: "fields of green and brown are …".
+        while start > 1 and self.string[start - 1] in ("aiwf" if nouns else "aiwf&|"):
             at = start - 1
             while at > 0 and self.string[at - 1] in "vM":
                 at -= 1

@@ -9,7 +9,7 @@ from terraloom.claims.dominance import dominance
 from terraloom.claims.line import LIST, NEXT_LIST, Found, Line
 from terraloom.claims.symbols import Symbol
 
-_MORE: Final = re.compile(r"g(?:[Ofiseqx]*)H(?:i?)([xO]*N)")
+_MORE: Final = re.compile(r"g(?:[OfisetqxR]*)H(?:i?)([xO]*N)")
 _OUTNUMBER: Final = re.compile(rf">({LIST})")
 _EQUAL: Final = re.compile(r"[cv]*e?=")
 _AS_MUCH: Final = re.compile(r"U(N)i(N)")

@@ -141,10 +141,10 @@ def _taken(text: str) -> dict[int, Symbol]:
                 found.append(Symbol("q", start, match.end(), value))
                 found[-1].own = bool(match["number"] or match["low"] or match["count"])
     kept: dict[int, Symbol] = {}
+    occupied = bytearray(len(text) if found else 0)
     for symbol in found:
-        if not any(
-            symbol.start < other.end and other.start < symbol.end for other in kept.values()
-        ):
+        if not any(occupied[symbol.start : symbol.end]):
+            occupied[symbol.start : symbol.end] = b"\1" * (symbol.end - symbol.start)
             kept[symbol.start] = symbol
     return kept
 

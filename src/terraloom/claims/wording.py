@@ -57,7 +57,10 @@ _PLAIN: Final = {
     "hinting at|hints at|would",
     "~": "possibly|perhaps|likely|probably|potentially|presumably|maybe|apparently|possible|"
     "what looks like|what seems to be|what appears to be|supposedly|conceivably",
-    "a": "near|next to|beside|close to|adjacent to|along|around|surrounding|surrounded by|"
+    "a": "on its banks|on both banks|on its shores|on its shore|along its banks|along its shores|"
+    "along both banks|interspersed around|near|next to|beside|close to|adjacent to|along|"
+    "around|surrounding|"
+    "surrounded by|"
     "encircled by|enclosed by|flanked by|bordered by|bordering|lined by|lined with|fringed by|"
     "fringed with|separated by|separated from|in front of|between|on both sides of|"
     "on both side of|in both sides of|on the both sides of|on two sides of|in two sides of|"
@@ -80,7 +83,7 @@ _PLAIN: Final = {
     "f": "of",
     "i": "in|on|at|to|from|by|through|across|within|inside|into|over|above|below|onto|upon|amid|"
     "among|amongst|toward|towards|against|for|as|interspersed with|interspersed among|"
-    "interspersed around|interspersed by|interspersed|mixed with|such as|apart from|except for|"
+    "interspersed by|interspersed|mixed with|such as|apart from|except for|"
     "save for|aside from|together with|along with|alongside|beneath|beyond|except|besides|"
     "other than|alternating with|intermixed with|intermingled with|dotted with|"
     "cut by|crossed by|intersected by|traversed by|out of|next|after|before|like|underneath|via",
