@@ -107,6 +107,21 @@ def test_within_groups_every_pair_is_looked_at():
     ]  # fmt: skip
 
 
+def test_a_very_large_group_is_searched_by_buckets():
+    rng = random.Random(5)
+    texts = [rng.choices(WORDS, k=15) for _ in range(5000)]
+    copies = [[*t[:-1], "planted"] for t in texts[:500]]
+    near = NearDuplicates(lists(texts + copies))
+    at = np.array([*range(5500), 7, 7])
+    found = near.within_groups(at, np.zeros(5502, dtype=np.int64))
+    assert not found[:5000].any()
+    assert found[5000:5500].mean() > 0.99
+    assert found[5500:].all()
+    # beside small groups, which keep their own figures
+    groups = np.array([0] * 5500 + [1, 1])
+    assert near.within_groups(at, groups)[5500:].tolist() == [False, True]
+
+
 def test_texts_without_a_word_and_very_long_ones_are_taken():
     long = ["word"] * 200_000
     near = NearDuplicates(lists([[], long, [], [*long, "end"]]))

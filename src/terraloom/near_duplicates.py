@@ -26,6 +26,8 @@ ROWS: Final = 6
 """Minima per band; 24 bands of 6 let a pair of similarity 0.8 meet with probability 0.999."""
 _LAGS: Final = 16
 """Members of one bucket before a text that it is compared with."""
+_WHOLE_GROUP: Final = 128
+"""Largest group of which every pair is compared: their number grows with its square."""
 _CHUNK: Final = 1 << 20
 """Word pairs hashed at a time: fits the processor's cache a few times over."""
 _PAIRS: Final = 1 << 16
@@ -115,14 +117,27 @@ class NearDuplicates:
         return found
 
     def within_groups(self, texts: Int64Array, groups: Int64Array) -> BoolArray:
-        """Which texts have a near-duplicate before them in their group; every pair is looked at.
+        """Which texts have a near-duplicate before them in their group.
+
+        Every pair is looked at, but in groups of more than `_WHOLE_GROUP` members, where buckets
+        bring the candidates as in `repeats`.
 
         Args:
             texts: places, equal ones allowed.
-            groups: a number per text; members stand in any order, "before" is the order given.
+            groups: a number from 0 per text, in any order; "before" is the order given.
         """
         found = np.zeros(len(texts), dtype=bool)
         order = np.argsort(groups, kind="stable")
+        edges = np.flatnonzero(np.diff(groups[order], prepend=-1))
+        sizes = np.diff(edges, append=len(order))
+        large = sizes > _WHOLE_GROUP
+        for start, size in zip(edges[large].tolist(), sizes[large].tolist(), strict=True):
+            own = order[start : start + size]
+            first = np.sort(np.unique(texts[own], return_index=True)[1])
+            repeated = np.ones(size, dtype=bool)
+            repeated[first] = self.repeats(texts[own[first]])
+            found[own] = repeated
+        order = order[np.repeat(~large, sizes)]
         sorted_groups = groups[order]
         for lag in range(1, len(order)):
             same = np.flatnonzero(sorted_groups[lag:] == sorted_groups[:-lag])
