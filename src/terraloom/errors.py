@@ -7,6 +7,7 @@
     │   ├── UnknownCode         a mask holds a code or colour that the class table does not know
     │   ├── PairError           image without mask, mask without image
     │   │   └── UnequalSizes    image and mask differ in size
+    │   ├── CaptionFileError    a caption file cannot be read, or is in no layout that is known
     │   ├── UnreadableFile      a file ends early, or its bytes are damaged
     │   ├── TilesDisagree       two files hold different values for the same pixels
     │   ├── NothingLeft         filters left no patch, or a role holds no row
@@ -60,6 +61,10 @@ class UnequalSizes(PairError):
 
 class UnreadableFile(InputError):
     """A file cannot be opened or read to its end; patches that need it are left out by name."""
+
+
+class CaptionFileError(InputError):
+    """A caption file cannot be read as text, or is in no layout that is known."""
 
 
 class TilesDisagree(InputError):

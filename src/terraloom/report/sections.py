@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from terraloom.caption_inputs import TELLING
 from terraloom.classes import ClassTable
-from terraloom.report import claim_tables, figures, galleries, tables
+from terraloom.report import claim_tables, figures, galleries, tables, text_tables
 from terraloom.report.findings import APART, flat, legend, outsiders, source_files
 from terraloom.report.marking import claims_legend
 from terraloom.report.reading import STAGES, ProjectFiles
@@ -29,6 +29,11 @@ from terraloom.types import Float64Array
 """Silhouettes above this are commonly read as separate groups."""
 _LIMIT_FILES: Final = 12
 _LIMIT_PLACES: Final = 12
+_UNMEASURED: Final = {
+    "leak": "what the text alone gives away",
+    "retrieval": "whether captions find their images",
+    "clipscore": "CLIPScore",
+}
 _EMBEDDING: Final = "score/embedding.parquet"
 
 
@@ -183,12 +188,18 @@ def captions_section(files: ProjectFiles, classes: ClassTable) -> Section:
         blocks.append(missing("score", "redundancy of captions"))
     if claims:
         blocks.append(claim_tables.dominant_table(claims))
-    blocks.append(
-        TextView(
-            "Not measured in this run: CLIPScore, and a probe of what the text alone gives away.",
-            "small",
-        )
-    )
+    measured = {
+        "leak": text_tables.leak_table,
+        "retrieval": text_tables.retrieval_table,
+        "clipscore": text_tables.clip_table,
+    }
+    for scorer, table in measured.items():
+        if files.scores.get(scorer):
+            blocks.append(table(files.scores[scorer]))
+    left = [f"{told} ({name})" for name, told in _UNMEASURED.items() if name not in files.scores]
+    if left:
+        told = f"Not measured in this run: {listed(left)}. Name them under [score] scorers."
+        blocks.append(TextView(told, "small"))
     return Section("captions", title, tuple(blocks))
 
 
