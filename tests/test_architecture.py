@@ -28,8 +28,9 @@ LAYERS = (
     ("learning",),
     ("fidelity",),
     ("segmenters", "generators", "captioners"),
-    ("segmenting", "layouts"),
-    ("ensemble", "calibration", "label_noise", "imagetext"),
+    ("segmenting", "layouts", "sample_plan"),
+    ("ensemble", "calibration", "label_noise", "imagetext", "monitoring"),
+    ("watching",),
     ("scorers", "exporters", "prediction"),
     (
         "predicting",
@@ -91,7 +92,7 @@ def test_rasterio_is_imported_below_raster_only() -> None:
         for path in MODULES
         if any(name.split(".")[0] == "rasterio" for name in imports_of(path))
     }
-    assert importers <= {"raster.geotiff", "raster.remote"}
+    assert importers <= {"raster.geotiff", "raster.remote", "raster.block_checksums"}
 
 
 def test_every_module_stands_in_a_layer() -> None:
