@@ -17,8 +17,10 @@ LAYERS = (
     ("errors", "types", "seeds"),
     ("files", "progress", "families", "classes", "png"),
     ("landscape", "raster"),
-    ("engines",),
+    ("engines", "retrying"),
     ("tables", "samples", "runs", "arms", "ledger", "naming", "redundancy", "facts"),
+    ("near_duplicates", "leak_probe"),
+    ("caption_index",),
     ("claims", "caption_metrics"),
     ("settings", "settings_file"),
     ("sources",),
@@ -26,13 +28,16 @@ LAYERS = (
     ("learning",),
     ("fidelity",),
     ("segmenters", "generators", "captioners"),
-    ("segmenting", "layouts"),
-    ("ensemble", "calibration", "label_noise"),
+    ("segmenting", "layouts", "sample_plan"),
+    ("ensemble", "calibration", "label_noise", "imagetext", "monitoring"),
+    ("watching",),
     ("scorers", "exporters", "prediction"),
     (
         "predicting",
         "generating",
         "labelling",
+        "repairing",
+        "caption_inputs",
         "captioning",
         "claiming",
         "scoring",
@@ -45,6 +50,7 @@ LAYERS = (
     ("benchmarking",),
     ("testing",),
     ("report",),
+    ("auditing",),
     ("stages",),
     ("pipeline",),
     ("estimates", "demo", "trained"),
@@ -86,7 +92,7 @@ def test_rasterio_is_imported_below_raster_only() -> None:
         for path in MODULES
         if any(name.split(".")[0] == "rasterio" for name in imports_of(path))
     }
-    assert importers <= {"raster.geotiff", "raster.remote"}
+    assert importers <= {"raster.geotiff", "raster.remote", "raster.block_checksums"}
 
 
 def test_every_module_stands_in_a_layer() -> None:

@@ -479,7 +479,7 @@ def test_what_failed_for_good_is_tried_again_when_that_is_asked_for(cli, mirrore
     code, _, err = cli("build", folder, "--retry-failed")
     assert code == 0, err
     # The composite, and the map of the open sea.
-    assert "to be tried again: 2 that could not be fetched" in err
+    assert "to be tried again: 2 that could not be fetched or captioned" in err
     assert Table.open(folder / "build" / "samples").num_rows > rows
     code, out, _ = cli("run", folder, "--until", "build", "--retry-failed")
     assert code == 0
@@ -489,7 +489,7 @@ def test_what_failed_for_good_is_tried_again_when_that_is_asked_for(cli, mirrore
 
 def test_trying_again_is_refused_where_nothing_is_fetched(refused, project):
     message = refused("build", project, "--retry-failed")
-    assert "[sources.world] fetches nothing" in message
+    assert "[sources.world] fetches nothing and [captioners.template] asks no model" in message
     assert nothing_written(project)
     message = refused("run", project, "--dry-run", "--retry-failed")
     assert "--dry-run does nothing" in message

@@ -90,20 +90,29 @@ def test_example_settings_validate(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("TERRALOOM_MANUAL_PAIRS", str(tmp_path))
     monkeypatch.setenv("TERRALOOM_ARAS400K", str(tmp_path))
     examples = sorted((repository / "examples").glob("*.toml"))
-    assert len(examples) == 4
+    assert len(examples) == 5
     for path in [*examples, repository / "src" / "terraloom" / "demo.toml"]:
         settings = settings_from(tomllib.loads(path.read_text(encoding="utf-8")))
         assert settings.benchmark.seeds >= 3
 
 
 def test_documented_columns_are_those_of_the_schemas(repository):
-    from terraloom.captioning import CAPTION_SCHEMA
+    from terraloom.captioning import CAPTION_SCHEMA, ERROR_SCHEMA
     from terraloom.claiming import CLAIM_SCHEMA
     from terraloom.curation import VERDICT_SCHEMA
     from terraloom.labelling import LABEL_SCHEMA
+    from terraloom.repairing import REPAIR_SCHEMA
     from terraloom.samples import SAMPLE_SCHEMA
 
     text = (repository / "docs" / "formats.md").read_text(encoding="utf-8")
-    for schema in (SAMPLE_SCHEMA, LABEL_SCHEMA, CAPTION_SCHEMA, CLAIM_SCHEMA, VERDICT_SCHEMA):
+    for schema in (
+        SAMPLE_SCHEMA,
+        LABEL_SCHEMA,
+        CAPTION_SCHEMA,
+        CLAIM_SCHEMA,
+        VERDICT_SCHEMA,
+        ERROR_SCHEMA,
+        REPAIR_SCHEMA,
+    ):
         for name in schema.names:
             assert f"`{name}`" in text, f"docs/formats.md lacks the column {name}"

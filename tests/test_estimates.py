@@ -139,3 +139,10 @@ def test_a_source_that_fetches_tells_its_plan(project, monkeypatch):
     assert told.download == plan
     assert told.to_json()["download"]["download_bytes"] == 3_000_000
     assert asked == [pipeline.context.acquired]
+
+
+def test_how_long_a_model_writes_is_not_guessed(project, tmp_path):
+    text = tiny_project() + '\n[caption]\ncaptioner = "openai"\n[captioners.openai]\nmodel = "m"\n'
+    (tmp_path / "terraloom.toml").write_text(text)
+    assert lines(project())["caption"].seconds is None
+    assert lines(project())["score"].seconds is not None

@@ -61,7 +61,7 @@ def test_real_images_that_were_held_back_raise_no_alarm(monitor, rows):
     assert figures.variety > 0.7 * figures.variety_real
     noise = np.random.default_rng(1).integers(0, 256, (64, SIZE, SIZE, 3), dtype=np.uint8)
     worse = monitor.figures(lambda masks, seeds: list(noise), conditional=False)
-    assert figures.kernel < 0.1 * worse.kernel
+    assert figures.kernel < 0.5 * worse.kernel
 
 
 def test_a_good_generator_agrees_as_far_as_real_images_do(monitor):

@@ -20,6 +20,7 @@ from terraloom.settings import CONFIG_NAME, load_settings
 
 if TYPE_CHECKING:
     from terraloom.estimates import BuildEstimate
+    from terraloom.report.views import TableView
 
 app = typer.Typer(
     name="terraloom",
@@ -42,7 +43,7 @@ OutOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 RetryOption = Annotated[
     bool,
-    typer.Option("--retry-failed", help="Try again what the source could not fetch for good."),
+    typer.Option("--retry-failed", help="Try again what could not be fetched or captioned."),
 ]
 EngineOption = Annotated[
     str, typer.Option("--engine", help="Where shards are computed: local (this process).")
@@ -143,6 +144,20 @@ def build(
     _run_stage(pipeline, "build", as_json)
 
 
+@app.command()
+def caption(
+    config: ConfigArgument = Path(CONFIG_NAME),
+    out: OutOption = None,
+    retry_failed: RetryOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Caption every sample."""
+    pipeline = _pipeline(config, out)
+    if retry_failed:
+        _forget_failed(pipeline)
+    _run_stage(pipeline, "caption", as_json)
+
+
 def _stage_command(name: str, help_text: str) -> None:
     @app.command(name=name, help=help_text)
     def command(
@@ -156,7 +171,6 @@ def _stage_command(name: str, help_text: str) -> None:
 _stage_command("segment", "Train the segmenter that labels and measures.")
 _stage_command("generate", "Train generators and make synthetic samples.")
 _stage_command("label", "Give synthetic images their masks.")
-_stage_command("caption", "Caption every sample.")
 _stage_command("score", "Measure samples, captions and the corpus.")
 
 
@@ -303,6 +317,67 @@ def predict(
     _print_prediction({**made.to_json(), "model_sha256": trained.sha256}, as_json)
 
 
+@app.command(name="audit-captions")
+def audit_caption_file(
+    file: Annotated[
+        Path, typer.Argument(help="JSON or CSV with captions, or a captions table's folder.")
+    ],
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", help="Folder of masks named like the images, or a samples table."),
+    ] = None,
+    mask_style: Annotated[
+        str, typer.Option("--mask-style", help="What masks hold: auto, labels, codes, colours.")
+    ] = "auto",
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", help="Preset, or file with classes; else worldcover7."),
+    ] = None,
+    text_columns: Annotated[
+        str | None, typer.Option("--text-columns", help="Of a CSV, separated by commas.")
+    ] = None,
+    image_column: Annotated[
+        str | None, typer.Option("--image-column", help="Of a CSV: the image's name or id.")
+    ] = None,
+    max_images: Annotated[
+        int,
+        typer.Option("--max-images", min=1, help="Most images compared with shares or masks."),
+    ] = 4000,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write all of it as one page as well.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Redundancy, leakage and claims of anybody's caption file."""
+    from terraloom.auditing.command import audit_file, write_audit_page
+    from terraloom.auditing.views import audit_tables
+    from terraloom.trained import class_table_of, read_class_table
+
+    project = file.resolve().parents[1] / "build" if len(file.resolve().parents) > 1 else file
+    if classes is None and file.is_dir() and (project / "classes.json").is_file():
+        table = read_class_table(project / "classes.json")
+    else:
+        table = class_table_of(classes or "worldcover7")
+    found = audit_file(
+        file,
+        classes=table,
+        masks=masks,
+        mask_style=mask_style,
+        text_columns=None if text_columns is None else text_columns.split(","),
+        image_column=image_column,
+        max_images=max_images,
+    )
+    if html is not None:
+        write_audit_page(html, found)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    for view in audit_tables(found):
+        _print_view(view)
+    if html is not None:
+        output.print(f"page: {html}", soft_wrap=True, markup=False)
+
+
 @app.command()
 def world(
     folder: Annotated[Path, typer.Argument(help="Receives the GeoTIFF tiles.")],
@@ -432,7 +507,9 @@ def _forget_failed(pipeline: Any) -> None:  # noqa: ANN401
     from terraloom.progress import console
 
     count = pipeline.retry_failed()
-    console.print(f"to be tried again: {count} that could not be fetched", soft_wrap=True)
+    console.print(
+        f"to be tried again: {count} that could not be fetched or captioned", soft_wrap=True
+    )
 
 
 def _check_engine(engine: str) -> None:
@@ -541,6 +618,30 @@ def _print_prediction(made: dict[str, Any], as_json: bool) -> None:
         soft_wrap=True,
     )
     output.print(f"map: {made['out']}", soft_wrap=True)
+
+
+def _print_view(view: "TableView") -> None:
+    """A table of a page on the terminal; its texts may come from a stranger's file."""
+    from rich.box import SIMPLE_HEAD
+    from rich.text import Text
+
+    title = Text(view.title, style="bold")
+    table = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for position, header in enumerate(view.headers):
+        figures = bool(view.rows) and view.rows[0][position].tone == "number"
+        table.add_column(
+            Text(header),
+            justify="right" if figures else "left",
+            overflow="fold",
+            no_wrap=not figures and position == 0,
+        )
+    for row in view.rows:
+        table.add_row(
+            *(Text(f"{cell.text}\n{cell.detail}" if cell.detail else cell.text) for cell in row)
+        )
+    output.print(table)
+    for note in view.notes:
+        output.print(Text(note), soft_wrap=True)
 
 
 def _print_results(folder: Path, as_json: bool) -> None:

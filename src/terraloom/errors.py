@@ -7,12 +7,14 @@
     │   ├── UnknownCode         a mask holds a code or colour that the class table does not know
     │   ├── PairError           image without mask, mask without image
     │   │   └── UnequalSizes    image and mask differ in size
+    │   ├── CaptionFileError    a caption file cannot be read, or is in no layout that is known
     │   ├── UnreadableFile      a file ends early, or its bytes are damaged
     │   ├── TilesDisagree       two files hold different values for the same pixels
     │   ├── NothingLeft         filters left no patch, or a role holds no row
     │   ├── OutputError         the output cannot be written
     │   ├── RoleError           rows of another role were handed to something that is fitted
     │   ├── LeakFound           a place, a near-duplicate or too close a patch straddles two roles
+    │   ├── LeakingInput        captions that give an answer away were handed to a task as inputs
     │   ├── WeightsUnavailable  pretrained weights cannot be had
     │   ├── BadCheckpoint       weights are damaged, of another network, or no numbers
     │   └── NewerFormat         a table was written by a newer version
@@ -61,6 +63,10 @@ class UnreadableFile(InputError):
     """A file cannot be opened or read to its end; patches that need it are left out by name."""
 
 
+class CaptionFileError(InputError):
+    """A caption file cannot be read as text, or is in no layout that is known."""
+
+
 class TilesDisagree(InputError):
     """Two files of one kind cover the same pixels with different values."""
 
@@ -84,6 +90,10 @@ class LeakFound(InputError):
         super().__init__(message)
         self.report = report
         """All that the leak test found."""
+
+
+class LeakingInput(InputError):
+    """Captions whose writer saw shares or mask were to be inputs of a task that predicts them."""
 
 
 class WeightsUnavailable(InputError):

@@ -9,6 +9,7 @@ from typing import Final
 
 from terraloom import families
 from terraloom.dataset.patches import window_grid
+from terraloom.files import read_json
 from terraloom.pipeline import Pipeline, stage_errors, stage_seconds
 from terraloom.settings import TrainingSettings, member_settings
 from terraloom.sources._face import DownloadPlan, PlanningSource
@@ -18,7 +19,6 @@ from terraloom.tables import MANIFEST, Table
 _REFERENCE_SIDE: Final = 64
 _CUT_RATE: Final = 150.0
 _LABEL_RATE: Final = 250.0
-_CAPTION_RATE: Final = 200.0
 _TSNE_RATE: Final = 100.0
 _UMAP_COMPILE_S: Final = 50.0
 _BENCHMARK_FIXED_S: Final = 10.0
@@ -133,11 +133,7 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
             f"{made} samples{f', {looks} looks at each' if looks > 1 else ''}",
             made * looks / _LABEL_RATE,
         ),
-        "caption": (
-            real + made,
-            f"{real + made} samples by {settings.caption.captioner}",
-            (real + made) / _CAPTION_RATE,
-        ),
+        "caption": _caption_line(pipeline, real + made),
         "score": (real + made, f"{', '.join(settings.score.scorers)}", score_seconds),
         "curate": (made, f"{len(settings.curate.rules)} rules", 1.0),
         "benchmark": (
@@ -160,6 +156,18 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
         if stage.name == until:
             break
     return found
+
+
+def _caption_line(pipeline: Pipeline, rows: int) -> tuple[int, str, float | None]:
+    """Time is known for writers that state a rate; how fast a model is, nobody knows before."""
+    captioner = pipeline.context.settings.caption.captioner
+    rate = getattr(families.member("captioners", captioner), "CAPTION_RATE", None)
+    work = f"{rows} samples by {captioner}"
+    repairs = pipeline.context.path("caption", "repairs.json")
+    failed = sum(f["failed"] for f in read_json(repairs).values()) if repairs.exists() else 0
+    if failed:
+        work += f"; {failed} captions could not be had (--retry-failed)"
+    return rows, work, None if rate is None else rows / rate
 
 
 def _row_counts(pipeline: Pipeline) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from terraloom.fidelity.moments import Moments, frechet_distance
 from terraloom.learning.confusion import confusion_of, figures_of
 from terraloom.seeds import derive_seed, generator_at
 from terraloom.segmenting import TrainedSegmenter
-from terraloom.types import Float32Array, ImageU8, LabelMask
+from terraloom.types import Float32Array, Float64Array, ImageU8, LabelMask
 
 JUDGED: Final = 64
 """Val crops, and samples, that figures are taken from."""
@@ -29,6 +29,7 @@ _KNOWN: Final = 256
 _PAIRS: Final = 16
 """Masks that two seeds are tried on."""
 _BATCH: Final = 32
+_LEAST_CEILING: Final = 1e-6
 
 COLLAPSED_VARIETY: Final = 0.35
 """Below this share of the real crops' effective number, samples repeat one another."""
@@ -60,18 +61,18 @@ class RunningFigures:
     diversity_real: float
     """The same between real images of different masks: far above what one mask allows."""
     kernel: float
-    """Unbiased kernel distance × 1000 of samples to val crops in the labeller's features."""
+    """Unbiased kernel distance of samples to val crops in the labeller's features, in units of the
+    ceiling, which is that of train crops whose pixels are shuffled: 0 alike, 1 no better than
+    colours at random places; can be a little negative."""
     kernel_floor: float
-    """The same for as many train crops."""
-    kernel_ceiling: float
-    """The same for those train crops with their pixels shuffled."""
+    """The same of as many train crops."""
     frechet: float
     """Fréchet distance likewise; with so few samples only its floor gives it a meaning."""
     frechet_floor: float
     variety: float
     """Effective number of unlike samples (Vendi score)."""
     variety_real: float
-    """The same of val crops."""
+    """The same of as many train crops."""
     nearest: float
     """Distance to the nearest train crop, median, in units of the val crops' median."""
     copies: float
@@ -115,18 +116,19 @@ class GeneratorMonitor:
         self.seeds = [derive_seed(seed, "monitor", i) for i in range(JUDGED)]
         self.free = [np.full((size, size), UNKNOWN, dtype=np.uint8)] * JUDGED
         known = [random_crop(train, random, size)[0] for _ in range(_KNOWN)]
-        self.val_features = self._features(self.images)
-        train_features = self._features(known)
-        self.known = Known.of(Moments.of(train_features), train_features, self.val_features)
+        train_features, val_features = self._raw(known), self._raw(self.images)
+        self.known = Known.of(Moments.of(train_features), train_features, val_features)
+        # On one scale, that of train crops: else a few large features decide every distance.
+        self.val_features = self.known.scaler(val_features)
         self.val_moments = Moments.of(self.val_features)
-        alike = train_features[:JUDGED]
+        alike = self.known.scaler(train_features[:JUDGED])
         shuffled = self._features([_shuffled(image, random) for image in known[:JUDGED]])
-        self.centre = self.val_moments.mean
+        # Images that differ in nothing but colour may leave no ceiling to measure by.
+        self.ceiling = max(squared_discrepancy(shuffled, self.val_features), _LEAST_CEILING)
         self.floors = {
-            "kernel_floor": 1000 * squared_discrepancy(alike, self.val_features),
-            "kernel_ceiling": 1000 * squared_discrepancy(shuffled, self.val_features),
+            "kernel_floor": squared_discrepancy(alike, self.val_features) / self.ceiling,
             "frechet_floor": frechet_distance(Moments.of(alike), self.val_moments).value,
-            "variety_real": vendi_score(self.val_features, centre=self.centre).value,
+            "variety_real": _variety(alike),
         }
         self.agreement_real, self.miou_real = self._read(self.images, self.masks)
         stack = np.stack(self.images).astype(np.float32) / 255
@@ -164,8 +166,8 @@ class GeneratorMonitor:
     ) -> RunningFigures:
         features = self._features(images)
         agreement, miou = (None, None) if masks is None else self._read(images, masks)
-        ratios, _ = self.known.nearest(features)
-        variety = _variety(features, self.centre)
+        ratios = self.known.ratios(features)
+        variety = _variety(features)
         copies = float(self.known.copies(ratios).mean())
         return RunningFigures(
             agreement=agreement,
@@ -174,7 +176,7 @@ class GeneratorMonitor:
             miou_real=self.miou_real,
             diversity=diversity,
             diversity_real=self.diversity_real,
-            kernel=1000 * squared_discrepancy(features, self.val_features),
+            kernel=squared_discrepancy(features, self.val_features) / self.ceiling,
             frechet=frechet_distance(Moments.of(features), self.val_moments).value,
             variety=variety,
             nearest=float(np.median(ratios)),
@@ -215,7 +217,11 @@ class GeneratorMonitor:
         found = figures_of(counts)
         return float(found.accuracy), float(found.macro("iou"))
 
-    def _features(self, images: Sequence[ImageU8]) -> Float32Array:
+    def _features(self, images: Sequence[ImageU8]) -> Float64Array:
+        """In units of the train crops' deviation, about their mean."""
+        return self.known.scaler(self._raw(images))
+
+    def _raw(self, images: Sequence[ImageU8]) -> Float32Array:
         parts = [
             self.labeller.features(images[start : start + _BATCH])
             for start in range(0, len(images), _BATCH)
@@ -223,11 +229,10 @@ class GeneratorMonitor:
         return np.concatenate(parts)
 
 
-def _variety(features: Float32Array, centre: np.ndarray) -> float:
-    """Vendi score; samples that equal the centre have no direction and count as one."""
-    lengths = np.linalg.norm(features - centre, axis=1)
-    apart = features[lengths > 0]
-    return vendi_score(apart, centre=centre).value if len(apart) else 1.0
+def _variety(features: Float64Array) -> float:
+    """Vendi score about the mean of train crops, which has no direction and is left out."""
+    apart = features[np.linalg.norm(features, axis=1) > 0]
+    return vendi_score(apart).value if len(apart) else 1.0
 
 
 def random_crop(

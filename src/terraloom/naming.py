@@ -87,6 +87,25 @@ def named_classes(text: str, classes: ClassTable) -> frozenset[int]:
     return frozenset(found)
 
 
+def named_spans(text: str, classes: ClassTable) -> list[tuple[int, int, int]]:
+    """Where a text mentions classes, denied or not: (start, stop, label), in order.
+
+    A phrase that several classes share counts for the first of them. Texts whose lower-case form
+    has another length (as with a Turkish capital I) have no spans.
+    """
+    pattern, owners = _phrase_pattern(classes)
+    lowered = text.casefold()
+    if len(lowered) != len(text):
+        return []
+    spans = []
+    for match in pattern.finditer(lowered):
+        form = re.sub(_SUFFIX + "$", "", " ".join(match[0].split()))
+        labels = owners.get(form) or owners.get(form.replace("-", " "))
+        if labels:
+            spans.append((match.start(), match.end(), min(labels)))
+    return spans
+
+
 def names_class(text: str, land_class: LandClass, classes: ClassTable) -> bool:
     """Whether a caption names `land_class`, one of `classes`, as present.
 

@@ -66,28 +66,57 @@ class Pipeline:
         send_to_wandb(project.wandb, project.name, self.context.project.folder)
 
     def retry_failed(self) -> int:
-        """Make the next run try again what the source could not fetch.
+        """Make the next run try again what could not be fetched or captioned.
 
-        A finished build is opened for it. Where nothing new can be had, it ends with the same
-        bytes, and later stages stay done.
+        A finished build or caption stage is opened for it. Where nothing new can be had, it ends
+        with the same bytes, and later stages stay done.
 
         Returns:
-            Items that will be tried again.
+            Items and captions that will be tried again.
 
         Raises:
-            InputError: the source fetches nothing.
+            InputError: the source fetches nothing, and the captioner asks no model.
         """
-        source = self.context.source
-        if not isinstance(source, ForgettingSource):
+        from terraloom.captioners._face import ModelCaptioner
+
+        source, captioner = self.context.source, self.context.built_captioner(
+            self.context.settings.caption.captioner
+        )  # fmt: skip
+        fetches, asks = isinstance(source, ForgettingSource), isinstance(captioner, ModelCaptioner)
+        if not fetches and not asks:
             raise InputError(
-                f"[sources.{self.context.settings.source_name}] fetches nothing, so there is "
-                "nothing to try again; leave --retry-failed out."
+                f"[sources.{self.context.settings.source_name}] fetches nothing and "
+                f"[captioners.{self.context.settings.caption.captioner}] asks no model, so there "
+                "is nothing to try again; leave --retry-failed out."
             )
         source.given()
+        count = 0
         with self.context.project.locked():
             # The record first: what is forgotten must not lie behind a stage that counts as done.
-            self.context.project.stage(STAGES[0].name).reopen()
-            return source.forget_failed(self.context.acquired)
+            if isinstance(source, ForgettingSource):
+                self.context.project.stage(STAGES[0].name).reopen()
+                count += source.forget_failed(self.context.acquired)
+            if asks:
+                count += self._forget_captions()
+        return count
+
+    def _forget_captions(self) -> int:
+        """Open the caption stage for captions that could not be had; their number."""
+        from terraloom.captioners._face import ModelCaptioner
+        from terraloom.captioning import reopen_failed
+
+        captioner = self.context.captioner
+        assert isinstance(captioner, ModelCaptioner)
+        forgotten = captioner.forget_failed()
+        folder = self.context.project.stage("caption")
+        left_out = [
+            reopen_failed(folder.path / kind)
+            for kind in ("real", "synthetic")
+            if folder.path.exists()
+        ]
+        if any(left_out):
+            folder.reopen()
+        return forgotten
 
     def state(self, stage: Stage) -> str:
         """What a run would find: "done", "goes on" or "would run"."""

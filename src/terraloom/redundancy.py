@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _NOT_WORD: Final = re.compile(r"[\W_]+")
+_ASCII_SIGNS: Final = {code: " " for code in range(128) if not chr(code).isalnum()}
 _KEY_BYTES: Final = 16
 
 
@@ -57,6 +58,8 @@ def norm_caption(text: str) -> str:
         >>> norm_caption("  Open water,\tin the North-West .")
         'open water in the north west'
     """
+    if text.isascii():  # the same by a table, several times faster
+        return " ".join(text.lower().translate(_ASCII_SIGNS).split())
     return _NOT_WORD.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 

@@ -79,6 +79,7 @@ def score_samples(
                 real,
                 segmenter,
                 folder,
+                captions["real"],
                 claims[kind].folder / shard.filename,
             )
             values: dict[str, Any] = {"id": [row["id"] for row in part.rows]}

@@ -329,6 +329,15 @@ class CaptionSettings(Section):
 
     captioner: str = "template"
     """A member of captioners."""
+    repair_rounds: int = Field(default=2, ge=0, le=10)
+    """How often a model's caption that its mask contradicts goes back to it with the
+    contradiction; 0 only counts."""
+    contradicted: Literal["replace", "keep"] = "replace"
+    """replace: a model's caption that is still contradicted gives way to one of the template;
+    keep: it stays, counted."""
+    failed: Literal["leave", "replace"] = "leave"
+    """leave: a caption that the model could not give stays out, in errors/; replace: the template
+    writes one instead, and it stays in errors/."""
 
 
 class ScoreSettings(Section):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from terraloom import families
 from terraloom.classes import ClassTable
 from terraloom.errors import InputError
-from terraloom.files import read_json, sha256_of, sha256_of_value
+from terraloom.files import read_json, sha256_of, sha256_of_value, write_json
 from terraloom.progress import console
 from terraloom.runs import Project, StageFolder, library_versions
 from terraloom.seeds import derive_seed
@@ -19,6 +19,7 @@ from terraloom.tables import Table
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from terraloom.captioners._face import Captioner
     from terraloom.dataset.cache import RowCache
     from terraloom.sources._face import Source
 
@@ -61,6 +62,25 @@ class Context:
             derive_seed(self.seed, "source"),
         )
         return source
+
+    @cached_property
+    def captioner(self) -> "Captioner":
+        """The captioner in use; what models answer is kept beside the stages."""
+        from terraloom.captioners._face import ModelCaptioner
+
+        captioner = self.built_captioner(self.settings.caption.captioner)
+        if isinstance(captioner, ModelCaptioner):
+            captioner.keep_in(self.project.folder / "answers")
+        return captioner
+
+    def built_captioner(self, name: str) -> "Captioner":
+        """A captioner with its options."""
+        captioner: Captioner = families.member("captioners", name).build(
+            member_settings(self.settings, "captioners", name),
+            self.classes,
+            derive_seed(self.seed, "captions"),
+        )
+        return captioner
 
     @property
     def acquired(self) -> Path:
@@ -306,15 +326,30 @@ def _label(context: Context, folder: StageFolder) -> dict[str, str]:
 
 
 def _caption(context: Context, folder: StageFolder) -> dict[str, str]:
-    from terraloom.captioning import caption_samples
+    from terraloom.captioners._face import ModelCaptioner
+    from terraloom.captioning import REPAIRS, caption_samples
+    from terraloom.repairing import Care, claims_check, summarise_repairs
 
-    name = context.settings.caption.captioner
-    options = member_settings(context.settings, "captioners", name)
-    captioner = families.member("captioners", name).build(
-        options, context.classes, derive_seed(context.seed, "captions")
+    settings = context.settings.caption
+    captioner = context.captioner
+    asks = isinstance(captioner, ModelCaptioner)
+    care = None
+    if asks:
+        care = Care(
+            claims_check(context.classes),
+            settings.repair_rounds,
+            context.built_captioner("template"),
+            settings.contradicted,
+            settings.failed,
+        )
+    options = member_settings(context.settings, "captioners", settings.captioner)
+    digest = sha256_of_value(
+        {
+            settings.captioner: options.model_dump(mode="json"),
+            **(settings.model_dump(mode="json") if asks else {}),
+        }
     )
-    digest = sha256_of_value({name: options.model_dump(mode="json")})
-    outputs = {}
+    outputs, repairs = {}, {}
     for kind, samples in _samples_by_kind(context).items():
         table = caption_samples(
             samples,
@@ -322,9 +357,38 @@ def _caption(context: Context, folder: StageFolder) -> dict[str, str]:
             folder.path / kind,
             settings_sha256=digest,
             description=f"captioning {kind} samples",
+            care=care,
         )
         outputs[kind] = table.sha256
+        if asks:
+            found = summarise_repairs(Table.open(folder.path / REPAIRS / kind).batches())
+            repairs[kind] = found
+            _tell_repairs(kind, found)
+    if asks:
+        write_json(folder.path / "repairs.json", repairs)
     return outputs
+
+
+def _tell_repairs(kind: str, found: Mapping[str, Any]) -> None:
+    """One line on what came of a model's captions, and one where some could not be had."""
+
+    def percent(name: str) -> str:
+        rate = found[f"{name}_rate"]
+        return "not checked" if rate is None else f"{100 * rate:.2f} %"
+
+    console.print(
+        f"  {kind}: {found['asked']:,} captions asked for; contradicted before repair "
+        f"{percent('contradicted_before')}, after it {percent('contradicted_after_repair')}, "
+        f"replaced {percent('replaced')}",
+        soft_wrap=True,
+    )
+    if found["failed"] or found["failed_rewrites"]:
+        console.print(
+            f"[yellow]  {found['failed']:,} captions could not be had, and "
+            f"{found['failed_rewrites']:,} rewrites[/]: see caption/errors/{kind}; --retry-failed "
+            "asks for them again",
+            soft_wrap=True,
+        )
 
 
 def _score(context: Context, folder: StageFolder) -> dict[str, str]:

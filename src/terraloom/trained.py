@@ -145,6 +145,20 @@ def project_settings(folder: Path) -> Settings | None:
     return settings_from(_without_none(raw), origin=SETTINGS_COPY)
 
 
+def class_table_of(given: str) -> ClassTable:
+    """The class table that a word of the command line names.
+
+    Args:
+        given: a preset, or the path of a classes.json or terraloom.toml.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    path = Path(given)
+    named = path.is_file() or path.suffix in (".json", ".toml")
+    return read_class_table(path) if named else preset(given)
+
+
 def read_class_table(path: Path) -> ClassTable:
     """The class table in a classes.json, or in the [classes] of a settings file.
 
@@ -240,9 +254,7 @@ def _state_of(folder: Path) -> dict[str, Any]:
 
 def _class_table(classes: str | None, project: Path | None, folder: Path) -> ClassTable:
     if classes is not None:
-        given = Path(classes)
-        named = given.is_file() or given.suffix in (".json", ".toml")
-        return read_class_table(given) if named else preset(classes)
+        return class_table_of(classes)
     if project is not None:
         return read_class_table(project.joinpath(*_CLASSES))
     raise InputError(

@@ -1,5 +1,7 @@
 """A corpus of real and synthetic samples with captions and label figures."""
 
+import importlib.util
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,15 @@ from terraloom.learning.device import make_fabric
 from terraloom.scorers._face import Corpus, Part
 from terraloom.settings import LabelSettings
 from terraloom.testing import colour_labeller, toy_classes, write_real, write_synthetic
+
+
+def write_tiny_clip(folder):
+    """A CLIP of a few thousand random weights, as a user's folder would hold it."""
+    path = Path(__file__).parents[1] / "imagetext" / "tiny_clip.py"
+    spec = importlib.util.spec_from_file_location("tiny_clip", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.write_transformers(folder)
 
 
 @pytest.fixture(scope="package")
@@ -56,6 +67,7 @@ def corpus(tmp_path_factory):
             real,
             lambda: labeller,
             folder / "kept",
+            captions["real"],
             claims[kind].folder / name,
         )
 
@@ -76,4 +88,5 @@ def corpus(tmp_path_factory):
     return SimpleNamespace(
         real=real, synthetic=samples, labels=labels, captions=captions, classes=classes,
         labeller=labeller, part=part, whole=whole,
+        options={"clipscore": {"weights": str(write_tiny_clip(folder / "clip"))}},
     )  # fmt: skip

@@ -12,12 +12,16 @@ from terraloom.scoring import score_samples
 
 MEMBERS = families.members("scorers")
 # UMAP compiles itself for most of a minute.
-QUICK = {"embedding": {"methods": ("tsne",)}}
+QUICK = {
+    "embedding": {"methods": ("tsne",)},
+    "retrieval": {"images": 64, "batch_size": 8, "checks": 2},
+}
 
 
 def build(name, corpus):
     module = families.member("scorers", name)
-    return module.build(module.Settings(**QUICK.get(name, {})), corpus.classes, 0)
+    options = QUICK.get(name, {}) | corpus.options.get(name, {})
+    return module.build(module.Settings(**options), corpus.classes, 0)
 
 
 def run(corpus, folder, names=MEMBERS):

@@ -14,7 +14,11 @@ def test_repeats_within_a_sample_are_counted_after_folding_case_and_signs():
 
 def summarise(**kinds):
     corpus = SimpleNamespace(
-        captions=dict.fromkeys(kinds), texts=lambda kind: iter(kinds[kind]), seed=0
+        captions=dict.fromkeys(kinds),
+        written=lambda kind: (
+            (row[0], row[2] if len(row) > 2 else "w", row[1]) for row in kinds[kind]
+        ),
+        seed=0,
     )
     return RedundancyScorer().summarise(corpus)
 
@@ -47,3 +51,16 @@ def test_corpora_of_different_sizes_are_compared_at_the_smaller_count():
 
 def test_a_kind_without_captions_is_left_out():
     assert set(summarise(real=[("a", "x")], synthetic=[])) == {"real", "all"}
+
+
+def test_near_duplicates_and_writers_are_told():
+    long = "trees cover most of the scene while water lies along the northern edge of it all here"
+    summary = summarise(
+        real=[("a", long, "x"), ("a", long + " now", "y"), ("b", "crops", "x"), ("c", "crops", "y")]
+    )
+    assert summary["real"]["near"] == 0.5
+    assert summary["real"]["near_within_image"] == 0.25
+    assert summary["real"]["exact"] == 0.25
+    assert set(summary["real"]["writers"]) == {"x", "y"}
+    assert summary["real"]["writers"]["x"]["near"] == 0
+    assert summary["real"]["writers"]["x"]["captions"] == 2

@@ -8,15 +8,9 @@ from pathlib import Path
 import pytest
 
 from terraloom.errors import OutputError, RunError
+from terraloom.retrying import RetrySettings, Stopped, Transient, Unavailable
 from terraloom.sources import _ledger
-from terraloom.sources._ledger import (
-    ItemLedger,
-    LedgerSummary,
-    RetrySettings,
-    Stopped,
-    Transient,
-    Unavailable,
-)
+from terraloom.sources._ledger import ItemLedger, LedgerSummary
 
 RETRY = RetrySettings(attempts=4, first_wait_s=2.0, longest_wait_s=60.0)
 

@@ -23,8 +23,8 @@ from terraloom.classes import ClassTable, LandClass
 from terraloom.errors import InputError, OutputError, RunError, SettingsError
 from terraloom.files import read_json, sha256_of
 from terraloom.raster.grid import Grid, Window
+from terraloom.retrying import RetrySettings
 from terraloom.sources import stac
-from terraloom.sources._ledger import RetrySettings
 from terraloom.sources.stac import StacSource
 
 BANDS = {"red": "B04", "green": "B03", "blue": "B02", "nir": "B08"}

@@ -21,10 +21,10 @@ from terraloom.files import sha256_of
 from terraloom.pipeline import Pipeline
 from terraloom.raster.grid import Window
 from terraloom.raster.input_quality import trust_of
+from terraloom.retrying import RetrySettings
 from terraloom.settings import load_settings
 from terraloom.sources import worldcover
 from terraloom.sources._face import ForgettingSource, PlanningSource
-from terraloom.sources._ledger import RetrySettings
 from terraloom.sources.worldcover import WorldCoverSource
 
 TABLE = preset("worldcover7")

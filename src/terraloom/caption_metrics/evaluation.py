@@ -6,10 +6,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from terraloom.caption_metrics import bleu, cider, meteor, rouge
-from terraloom.caption_metrics.bleu import BleuCounts
-from terraloom.caption_metrics.meteor import Lexicon, MeteorCounts
+from terraloom.caption_metrics.bleu import VARIANT as BLEU_VARIANT
+from terraloom.caption_metrics.bleu import BleuCounts, bleu_counts, clipped
+from terraloom.caption_metrics.cider import VARIANT as CIDER_VARIANT
+from terraloom.caption_metrics.cider import cider_d, similarity_sum
+from terraloom.caption_metrics.meteor import Lexicon, MeteorCounts, meteor_counts, meteor_variant
 from terraloom.caption_metrics.ngrams import ORDERS, TokenRows, count_grams, number_tokens
+from terraloom.caption_metrics.rouge import VARIANT as ROUGE_VARIANT
+from terraloom.caption_metrics.rouge import rouge_l
 from terraloom.caption_metrics.tokens import tokenise
 from terraloom.classes import ClassTable
 from terraloom.errors import InputError
@@ -92,48 +96,47 @@ def evaluate_captions(
     rows = number_tokens(spoken, known)
     groups = _groups(synonyms)
 
-    clipped: list[Int64Array] = []
+    in_common: list[Int64Array] = []
     similar: list[Float64Array] = []
     for counts in count_grams(rows):
-        clipped.append(bleu.clipped(counts, len(ids)))
-        similar.append(cider.similarity_sum(counts, rows))
-    bleu_counts = bleu.bleu_counts(rows, clipped)
-
+        in_common.append(clipped(counts, len(ids)))
+        similar.append(similarity_sum(counts, rows))
+    bleu = bleu_counts(rows, in_common)
     numbers, references_of = _numbers(rows)
-    meteor_counts = meteor.meteor_counts(numbers, references_of, Lexicon(rows.vocabulary, groups))
+    meteor = meteor_counts(numbers, references_of, Lexicon(rows.vocabulary, groups))
     captions = {
-        **dict(zip(BLEU, bleu_counts.captions().T, strict=True)),
-        "meteor": meteor_counts.captions(),
+        **dict(zip(BLEU, bleu.captions().T, strict=True)),
+        "meteor": meteor.captions(),
         "rouge_l": np.array(
-            [rouge.rouge_l(c, group) for c, group in zip(numbers, references_of, strict=True)]
+            [rouge_l(c, group) for c, group in zip(numbers, references_of, strict=True)]
         ),
-        "cider_d": cider.cider_d(similar, rows),
+        "cider_d": cider_d(similar, rows),
     }
     return CaptionScores(
         ids=ids,
         captions=captions,
-        corpus=_corpus(captions, bleu_counts, meteor_counts, None),
+        corpus=_corpus(captions, bleu, meteor, None),
         variants={
-            **{name: f"BLEU-{name[-1]}, {bleu.VARIANT}" for name in BLEU},
-            "meteor": meteor.variant(len(groups)),
-            "rouge_l": f"ROUGE-L, {rouge.VARIANT}",
-            "cider_d": f"CIDEr-D, {cider.VARIANT}",
+            **{name: f"BLEU-{name[-1]}, {BLEU_VARIANT}" for name in BLEU},
+            "meteor": meteor_variant(len(groups)),
+            "rouge_l": f"ROUGE-L, {ROUGE_VARIANT}",
+            "cider_d": f"CIDEr-D, {CIDER_VARIANT}",
         },
-        bleu=bleu_counts,
-        meteor=meteor_counts,
+        bleu=bleu,
+        meteor=meteor,
     )
 
 
 def _corpus(
     captions: Mapping[str, Float64Array],
-    bleu_counts: BleuCounts,
-    meteor_counts: MeteorCounts,
+    bleu: BleuCounts,
+    meteor: MeteorCounts,
     rows: Int64Array | None,
 ) -> dict[str, float]:
     chosen = slice(None) if rows is None else rows
     return {
-        **{n: float(v) for n, v in zip(BLEU, bleu_counts.corpus(rows), strict=True)},
-        "meteor": meteor_counts.corpus(rows),
+        **{n: float(v) for n, v in zip(BLEU, bleu.corpus(rows), strict=True)},
+        "meteor": meteor.corpus(rows),
         "rouge_l": float(captions["rouge_l"][chosen].mean()),
         "cider_d": float(captions["cider_d"][chosen].mean()),
     }

@@ -108,7 +108,7 @@ def meteor_counts(
     return MeteorCounts(counts)
 
 
-def variant(groups: int) -> str:
+def meteor_variant(groups: int) -> str:
     """What was computed, in words."""
     told = "exact and stem matches"
     if groups:

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol, get_args
+from pathlib import Path
+from typing import Final, Literal, Protocol, get_args, runtime_checkable
 
 from terraloom.types import Float32Array, ImageU8, LabelMask
 
@@ -64,6 +65,34 @@ class Caption:
     """Decoding settings in short; None without a model."""
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A caption that could not be had: a row of the `errors/` table, never a caption."""
+
+    sample_id: str
+    index: int
+    """Place among the sample's captions that stays empty, from 0."""
+    attempts: int
+    """Times that the model was asked, corrections included."""
+    message: str
+    """Why, in words that hold no key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A contradicted caption on its way back to its writer."""
+
+    scene: Scene
+    """With `feedback`."""
+    index: int
+    round: int
+    """From 1: which time this caption goes back."""
+    text: str
+    """What the writer wrote before."""
+    taken: tuple[str, ...] = ()
+    """The sample's other captions, which the new one must differ from."""
+
+
 class Captioner(Protocol):
     """Writes captions from scenes."""
 
@@ -75,12 +104,31 @@ class Captioner(Protocol):
     def sees(self) -> frozenset[Visible]:
         """What it needs to be shown; everything else reaches it as None."""
 
-    def write(self, scenes: Sequence[Scene]) -> list[list[Caption]]:
+    def write(self, scenes: Sequence[Scene]) -> Sequence[Sequence[Caption | Failure]]:
         """Captions of each scene in order, all different within a scene.
 
-        A scene's captions depend on the scene and the writer's seed, never on its batch mates.
-        Touches neither disk nor the global random state.
+        A scene's captions depend on the scene and the writer's seed, never on its batch mates. A
+        grammar fails at nothing; a model may leave a `Failure` in a caption's place. Touches
+        neither the global random state nor any disk but the folder given to `keep_in`.
         """
+
+
+@runtime_checkable
+class ModelCaptioner(Captioner, Protocol):
+    """A writer that asks a model: it can fail, be corrected, and keeps what it was answered."""
+
+    @property
+    def seed(self) -> int:
+        """Seed that each caption's own is derived from."""
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep answers below `folder`, so that none that was finished is ever asked for again."""
+
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Sequence[Caption | Failure]:
+        """A new caption for each contradicted one, in order; it saw feedback too."""
+
+    def forget_failed(self) -> int:
+        """Make failed captions be asked for again; their number."""
 
 
 def shown_to(captioner: Captioner, scenes: Sequence[Scene]) -> list[Scene]:

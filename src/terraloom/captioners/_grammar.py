@@ -27,6 +27,7 @@ _PICTURES: Final = ("the scene", "the area", "the image", "the picture", "the fr
 _MAPPED: Final = ("the mapped area", "the labelled area", "the labelled part")
 _LANDSCAPE_HEADLINES: Final = ("a scene", "a landscape", "an area", "a view", "a region")
 _PICTURE_HEADLINES: Final = ("a scene", "an image", "an area", "a view", "a picture")
+_MAPPED_HEADLINES: Final = ("a mapped area", "a labelled area")
 _LANDSCAPE_OPENERS: Final = (
     "seen from above", "here", "overall", "from above", "on the whole", "in this aerial view",
 )  # fmt: skip
@@ -54,6 +55,10 @@ LARGEST_LEAD: Final = 0.02
 """Least step between two shares that are told in order."""
 SIMILAR: Final = 0.04
 """Largest difference of two shares that are called similar."""
+SMALL: Final = 0.06
+"""Up to this share a class is never told without a word for its smallness, where it is placed."""
+TRACES: Final = 0.03
+"""Up to this share a class in a list is never a bare noun."""
 MIX_LEAST: Final = 0.08
 """Least share of a class that a mix is said to be of."""
 _MAX_REDRAWS: Final = 12
@@ -119,19 +124,30 @@ class Draft:
             self._chosen[label] = self.pick(self._nouns[label])
         return self._chosen[label]
 
+    def sized(self, label: int) -> Noun:
+        """The class's noun, which says so where the class is small.
+
+        "Settlement lies in the north" of one pixel in a hundred would promise a town.
+        """
+        noun = self.noun(label)
+        if self.of(label).share > SMALL:
+            return noun
+        if noun.plural and " and " not in noun.text and self.chance(0.5):
+            return Noun(f"some {noun.text}", plural=True)
+        return Noun(f"small areas of {noun.text}", plural=True)
+
     def untold(self) -> list[int]:
         """Present classes that are not named yet, the largest first."""
         return [label for label in self.facts.ranked if label not in self.told]
 
     def area(self) -> str:
-        """A name for the whole; where it is named again, often the same name."""
-        if self._areas and self.chance(0.4):
-            return self._areas[0]
+        """A name for the whole; named again, a plain other one, but one name for a mapped part."""
         names: tuple[str, ...] = _LANDSCAPES if self.facts.compass else _PICTURES
         if self.facts.known < 1 - UNKNOWN_TOLD:
-            names = _MAPPED
-        if self._areas:
-            names = names[:2]
+            # Two names for what is mapped would seem to be two parts of it.
+            names = tuple(self._areas[:1]) or _MAPPED
+        elif self._areas:
+            names = tuple(name for name in names[:2] if name != self._areas[-1])
         self._areas.append(self.pick(names))
         return self._areas[-1]
 
@@ -141,6 +157,8 @@ class Draft:
 
     def headline(self) -> str:
         """A noun phrase for the whole that a caption without a verb may start with."""
+        if self.facts.known < 1 - UNKNOWN_TOLD:
+            return self.pick(_MAPPED_HEADLINES)
         return self.pick(_LANDSCAPE_HEADLINES if self.facts.compass else _PICTURE_HEADLINES)
 
     def at(self, label: int) -> str | None:
@@ -245,7 +263,7 @@ def _headline(d: Draft) -> str | None:
     if _is_dominating(facts, d.facts.lead):
         options.append(f"{d.headline()} dominated by {noun.text}")
     if 0.6 <= facts.share < 0.93:
-        options.append(f"{d.headline()} of {d.pick(('mostly', 'mainly', 'largely'))} {noun.text}")
+        options.append(f"{d.headline()} of {d.pick(('mostly', 'mainly'))} {noun.text}")
         options.append(f"{d.pick(('mostly', 'mainly'))} {noun.text}")
     if facts.share >= 0.93:
         options.append(f"{d.headline()} of almost nothing but {noun.text}")
@@ -408,8 +426,11 @@ def _no_class(d: Draft) -> str:
 # ---------------------------------------------------------------- tails: more in the sentence
 
 
-def _item(d: Draft, label: int) -> str:
-    """A class as a member of a list, with an article or a measure where its shape licenses one."""
+def _item(d: Draft, label: int, *, alone: bool = False) -> str:
+    """A class as a member of a list, with an article or a measure where its shape licenses one.
+
+    Alone and without a place behind it, a bare noun would dangle: ", with crops".
+    """
     facts, noun = d.of(label), d.noun(label)
     options = [noun.text]
     if facts.share <= 0.25:
@@ -430,8 +451,11 @@ def _item(d: Draft, label: int) -> str:
         options[0] = f"large areas of {noun.text}"
     if facts.share <= 0.08 and facts.patches >= 2:
         options.append(f"small areas of {noun.text}")
-    if facts.share <= 0.03:
+    if facts.share <= TRACES:
         options.append(f"traces of {noun.text}")
+        alone = True
+    if alone and len(options) > 1 and options[0] == noun.text:
+        del options[0]
     return d.pick(options)
 
 
@@ -442,7 +466,7 @@ def _with_list(d: Draft) -> str | None:
     count = min(len(untold), d.pick((1, 2, 2, 3)))
     # The large ones are worth more, but not always.
     labels = untold[:count] if d.chance(0.6) else d.shuffled(untold[: count + 1])[:count]
-    items = [_item(d, label) for label in labels]
+    items = [_item(d, label, alone=count == 1) for label in labels]
     # A measure told before a bare noun would seem to hold for both: "traces of roads and trees".
     bare = {d.noun(label).text for label in labels}
     items.sort(key=lambda item: item not in bare)
@@ -495,7 +519,7 @@ def _while_place(d: Draft) -> str | None:
     if not placed:
         return None
     label = d.pick(placed[:2])
-    noun, link = d.noun(label), d.pick((", while", ", whereas", ", and"))
+    noun, link = d.sized(label), d.pick((", while", ", whereas", ", and"))
     return f"{link} {noun.text} {noun.agree(*d.pick(_LIE))} {d.at(label)}"
 
 
@@ -520,7 +544,7 @@ def _detail_place(d: Draft) -> str | None:
     if not placed:
         return None
     label, place = d.pick(placed[:3])
-    noun, where = d.noun(label), d.at(label)
+    noun, where = d.sized(label), d.at(label)
     if place.kind == "throughout":
         return d.pick(
             (
@@ -533,7 +557,7 @@ def _detail_place(d: Draft) -> str | None:
         f"{noun.text} {noun.agree(*d.pick(_LIE))} {where}",
         f"{noun.text} {noun.agree('is', 'are')} concentrated {place.words}",
     ]
-    if place.is_firm and place.kind != "half":
+    if place.is_firm and place.kind != "half" and d.of(label).share > SMALL:
         options.append(f"{place.words} {noun.agree('lies', 'lie')} {noun.text}")
     return d.pick(options)
 
@@ -545,8 +569,8 @@ def _detail_places(d: Draft) -> str | None:
     a, b = d.shuffled(placed)[:2]
     if d.of(a).place.words == d.of(b).place.words:  # type: ignore[union-attr]
         return None
-    first, verb = d.noun(a), d.pick(_LIE)
-    return f"{first.text} {first.agree(*verb)} {d.at(a)}, {d.noun(b).text} {d.at(b)}"
+    first, verb = d.sized(a), d.pick(_LIE)
+    return f"{first.text} {first.agree(*verb)} {d.at(a)}, {d.sized(b).text} {d.at(b)}"
 
 
 def _detail_amount(d: Draft) -> str | None:
@@ -645,7 +669,7 @@ def _detail_neighbour(d: Draft) -> str | None:
     if not found or len(d.facts.ranked) < 3:
         return None  # of two classes, each borders the other: nothing is said by it
     label, neighbour = d.pick(found[:3])
-    noun, other = d.noun(label), d.noun(neighbour).text
+    noun, other = d.sized(label), d.noun(neighbour).text
     return d.pick(
         (
             f"{noun.text} mainly {noun.agree('borders', 'border')} the {other}",

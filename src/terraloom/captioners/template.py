@@ -22,6 +22,8 @@ _SEES: Final[frozenset[Visible]] = frozenset({"layout"})
 _SAW: Final[tuple[Visible, ...]] = ("layout",)
 _PLANS: Final[tuple[Plan, ...]] = ("tail", "detail", "both", "tail", "detail")
 _MAX_ATTEMPTS: Final = 200
+CAPTION_RATE: Final = 200.0
+"""Samples per second, facts included, for `--dry-run`."""
 
 
 class Settings(BaseModel):

@@ -85,6 +85,10 @@ class Known:
         found = nearest_neighbours(self.scaler(features), self.train)
         return found.distances[:, 0] / self.unit, found.indices[:, 0]
 
+    def ratios(self, scaled: Float64Array) -> Float64Array:
+        """As the first of `nearest`, of features that are scaled already."""
+        return nearest_neighbours(scaled, self.train).distances[:, 0] / self.unit
+
     def copies(self, ratios: Float64Array) -> Float64Array:
         """1.0 where a ratio lies below the threshold, else 0.0."""
         return (ratios < self.threshold).astype(np.float64)

@@ -21,8 +21,8 @@ from terraloom.classes import UNKNOWN
 from terraloom.dataset.rows import TrainRows
 from terraloom.files import atomic_path, make_folder
 from terraloom.generators._face import DataShape
+from terraloom.generators._flow_core import Flow, Settings
 from terraloom.generators._layers import class_shares, seeded_normal
-from terraloom.generators.flow import FlowGenerator, Settings
 from terraloom.learning.batches import Batch, batch_of
 from terraloom.progress import meter
 from terraloom.seeds import derive_seed, generator_at
@@ -31,7 +31,7 @@ _SHARD: Final = 64
 """Pairs per file: the unit of resume."""
 
 
-class FlowStudent(FlowGenerator):
+class FlowStudent(Flow):
     """A flow of few Euler steps without guidance, trained on a teacher's pairs."""
 
     def __init__(self, settings: Settings, shape: DataShape, fabric: Fabric) -> None:
@@ -39,7 +39,7 @@ class FlowStudent(FlowGenerator):
         super().__init__(settings.model_copy(update=few | {"distil_steps": 0}), shape, fabric)
         self._pairs: _Pairs | None = None
 
-    def learn_from(self, teacher: FlowGenerator, train: TrainRows, folder: Path, seed: int) -> None:
+    def learn_from(self, teacher: Flow, train: TrainRows, folder: Path, seed: int) -> None:
         """Start from the teacher's weights; make the pairs that `folder` lacks."""
         for network in (self.network, self.average):
             network.load_state_dict(teacher.average.state_dict())
@@ -75,7 +75,7 @@ class _Pairs:
         self.seeds = np.concatenate([part["seeds"] for part in parts])
 
     @classmethod
-    def made(cls, teacher: FlowGenerator, train: TrainRows, folder: Path, seed: int) -> "_Pairs":
+    def made(cls, teacher: Flow, train: TrainRows, folder: Path, seed: int) -> "_Pairs":
         """Make what is missing; every pair depends on the seed and its number alone."""
         make_folder(folder)
         count = teacher.settings.distil_pairs
@@ -102,7 +102,7 @@ class _Pairs:
 
 
 def _made(
-    teacher: FlowGenerator, train: TrainRows, numbers: range, seed: int, batch: int = 16
+    teacher: Flow, train: TrainRows, numbers: range, seed: int, batch: int = 16
 ) -> Iterator[dict[str, np.ndarray]]:
     for first in range(numbers.start, numbers.stop, batch):
         part = range(first, min(first + batch, numbers.stop))

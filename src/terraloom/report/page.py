@@ -68,7 +68,7 @@ def write_report(
         elif isinstance(block, GalleryView):
             write_bytes(folder / _FIGURES / f"{block.name}.png", contact_sheet(block))
     path = folder / PAGE
-    write_text(path, _render(title, shown, provenance))
+    write_text(path, render_page(title, shown, provenance.get("generated")))
     return path
 
 
@@ -78,7 +78,8 @@ def _blocks(shown: Sequence[Section]) -> Iterator[Block]:
         yield from _blocks(section.subsections)
 
 
-def _render(title: str, shown: Sequence[Section], provenance: dict[str, Any]) -> str:
+def render_page(title: str, shown: Sequence[Section], generated: str | None = None) -> str:
+    """The HTML of one self-contained page: no script, no request, every text escaped."""
     environment = Environment(
         loader=PackageLoader("terraloom.report"),
         autoescape=True,
@@ -86,6 +87,8 @@ def _render(title: str, shown: Sequence[Section], provenance: dict[str, Any]) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
-        title=title, sections=shown, generated=provenance.get("generated")
+    page = environment.get_template("report.html.j2").render(
+        title=title, sections=shown, generated=generated
     )
+    # Half a surrogate pair can stand in a JSON text, and no UTF-8 file can hold it.
+    return page.encode("utf-8", "replace").decode("utf-8")

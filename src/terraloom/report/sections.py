@@ -6,11 +6,13 @@ from typing import Any, Final
 import numpy as np
 import pyarrow.parquet as pq
 
+from terraloom.caption_inputs import TELLING
 from terraloom.classes import ClassTable
-from terraloom.report import claim_tables, figures, galleries, tables
+from terraloom.report import claim_tables, figures, galleries, tables, text_tables
 from terraloom.report.findings import APART, flat, legend, outsiders, source_files
 from terraloom.report.marking import claims_legend
 from terraloom.report.reading import STAGES, ProjectFiles
+from terraloom.report.repair_table import REPAIRS, repair_table
 from terraloom.report.views import (
     Block,
     FigureView,
@@ -27,6 +29,11 @@ from terraloom.types import Float64Array
 """Silhouettes above this are commonly read as separate groups."""
 _LIMIT_FILES: Final = 12
 _LIMIT_PLACES: Final = 12
+_UNMEASURED: Final = {
+    "leak": "what the text alone gives away",
+    "retrieval": "whether captions find their images",
+    "clipscore": "CLIPScore",
+}
 _EMBEDDING: Final = "score/embedding.parquet"
 
 
@@ -160,6 +167,9 @@ def captions_section(files: ProjectFiles, classes: ClassTable) -> Section:
         blocks += claim_tables.claims_tables(claims)
     else:
         blocks.append(missing("score", "check of the captions' claims"))
+    repairs = files.json(REPAIRS)
+    if repairs:
+        blocks.append(repair_table(repairs))
     writers = _writers(files)
     if writers:
         blocks.append(writers)
@@ -178,12 +188,18 @@ def captions_section(files: ProjectFiles, classes: ClassTable) -> Section:
         blocks.append(missing("score", "redundancy of captions"))
     if claims:
         blocks.append(claim_tables.dominant_table(claims))
-    blocks.append(
-        TextView(
-            "Not measured in this run: CLIPScore, and a probe of what the text alone gives away.",
-            "small",
-        )
-    )
+    measured = {
+        "leak": text_tables.leak_table,
+        "retrieval": text_tables.retrieval_table,
+        "clipscore": text_tables.clip_table,
+    }
+    for scorer, table in measured.items():
+        if files.scores.get(scorer):
+            blocks.append(table(files.scores[scorer]))
+    left = [f"{told} ({name})" for name, told in _UNMEASURED.items() if name not in files.scores]
+    if left:
+        told = f"Not measured in this run: {listed(left)}. Name them under [score] scorers."
+        blocks.append(TextView(told, "small"))
     return Section("captions", title, tuple(blocks))
 
 
@@ -261,7 +277,7 @@ def _writers(files: ProjectFiles) -> TableView | None:
         return None
     rows = []
     for (kind, writer, model, mode, saw), number in sorted(found.items()):
-        told = any(word in saw for word in ("shares", "layout"))
+        told = any(word in saw for word in TELLING)
         rows.append(
             (
                 tables.name(kind),
@@ -278,8 +294,9 @@ def _writers(files: ProjectFiles) -> TableView | None:
         tuple(rows),
         ("caption/real", "caption/synthetic"),
         (
-            "A caption whose writer saw the class shares or the mask (layout) may be a target of "
-            "learning, never the input of a task that predicts either.",
+            "A caption whose writer saw the class shares, the mask (layout) or what contradicts "
+            "the mask (feedback) may be a target of learning, never the input of a task that "
+            "predicts shares or mask.",
         ),
     )
 

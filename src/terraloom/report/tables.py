@@ -397,13 +397,14 @@ def redundancy_table(summary: Mapping[str, Any]) -> TableView:
                 number(count(entry["unique"])),
                 number(percent(entry["exact"], 2)),
                 number(percent(entry["normalised"], 2)),
+                number(percent(entry.get("near"), 2)),
                 number(percent(entry["within_image"], 2)),
                 number(percent(entry["across_images"], 2)),
                 number(percent(entry["rarefied"], 2), f"of {count(entry['rarefied_count'])}"),
             )
         )
     for corpus in published.CORPORA:
-        blank = tuple(number(ABSENT) for _ in range(4))
+        blank = tuple(number(ABSENT) for _ in range(5))
         exact = number(f"{corpus.redundancy:.2f}")
         captions = number(count(corpus.captions))
         rows.append((name(corpus.name, "published"), captions, number(ABSENT), exact, *blank))
@@ -411,15 +412,16 @@ def redundancy_table(summary: Mapping[str, Any]) -> TableView:
         "Caption redundancy beside the literature, in percent",
         (
             "corpus", "captions", "unique", "redundancy", "case and punctuation folded",
-            "within an image", "across images", "rarefied",
+            "near-duplicates", "within an image", "across images", "rarefied",
         ),
         tuple(rows),
         (f"{SUMMARY}, redundancy", published.PAPER),
         (
             "Redundancy is 1 − unique captions / captions over the whole corpus. It grows with the "
             "corpus, so rows compare only at equal counts: a small corpus looks better than it "
-            "is. Within and across add up to redundancy; rarefied draws as many captions as the "
-            "smaller corpus of this run holds.",
+            "is. Within and across add up to redundancy; rarefied is expected of as many captions "
+            "as the smaller corpus of this run holds. Near-duplicates share 80 % of their word "
+            "pairs with an earlier caption.",
         ),
     )  # fmt: skip
 

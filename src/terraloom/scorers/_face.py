@@ -38,6 +38,8 @@ class Part:
     """Loads the labeller once, whose features are measured in."""
     folder: Path
     """Where a scorer may keep a table of its own; the same as the corpus's."""
+    real_captions: Table
+    """Captions of all real samples, for scores that are fitted on those of train rows."""
     claims_path: Path
     """Claims of the captions, checked."""
 
@@ -100,6 +102,12 @@ class Corpus:
             yield from zip(
                 batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True
             )
+
+    def written(self, kind: str) -> Iterator[tuple[str, str, str]]:
+        """(id, writer, text) of every caption of one kind, streamed."""
+        columns = ["id", "writer", "text"]
+        for batch in self.captions[kind].batches(columns):
+            yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
 
 
 class Scorer(Protocol):

@@ -11,50 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from terraloom.errors import OutputError, RunError
 from terraloom.files import append_line, read_lines
 from terraloom.progress import meter
+from terraloom.retrying import RetrySettings, Stopped, Transient, Unavailable
 
 State = Literal["pending", "done", "failed"]
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_MOST_DOUBLINGS: Final = 64
-
-
-class RetrySettings(BaseModel):
-    """When a request is given up, and how often it is made again."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    attempts: int = Field(default=5, ge=1)
-    """Tries per item and run."""
-    first_wait_s: float = Field(default=1.0, ge=0)
-    """Longest wait before the second try; it doubles from try to try. Waits are drawn evenly
-    between 0 and their longest, so that many items do not come back at once."""
-    longest_wait_s: float = Field(default=60.0, ge=0)
-    """No wait is longer; a server that asks for a longer one has its item put off to the next
-    run."""
-    timeout_s: float = Field(default=60.0, gt=0)
-    """A request that brings nothing for so long is cut off."""
-
-
-class Transient(Exception):
-    """Worth another try: 5xx, 429, a time-out, a connection reset, a body cut off."""
-
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-        """Seconds that the server asks to wait, or None."""
-
-
-class Unavailable(Exception):
-    """Final: the item is not there, is damaged, or is not what it should be."""
-
-
-class Stopped(Exception):
-    """The run is being stopped because of another item; this one stays pending."""
 
 
 @dataclass(frozen=True)
@@ -218,16 +182,13 @@ class ItemLedger:
                 return str(error), attempt
             except Transient as error:
                 reason, asked = str(error), error.retry_after or 0.0
-                if attempt >= self.retry.attempts or asked > self.retry.longest_wait_s:
+                if self.retry.gives_up(attempt, asked):
                     if asked > self.retry.longest_wait_s:
                         reason += f" (the server asks to wait {asked:.0f} s)"
                     self._record(item, "failed", attempt, reason, transient=True)
                     return reason, attempt
                 self._record(item, "pending", attempt, reason)
-                doubled = self.retry.first_wait_s * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS)
-                longest = self.retry.longest_wait_s
-                # On top of what the server asks for, or all would come back at that moment.
-                self._sleep(min(asked + jitter.uniform(0, min(doubled, longest)), longest))
+                self._sleep(self.retry.wait_s(attempt, asked, jitter))
             else:
                 self._record(item, "done", attempt, None, facts)
                 return None, attempt

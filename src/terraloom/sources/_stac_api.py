@@ -17,8 +17,8 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
 from terraloom.errors import InputError
+from terraloom.retrying import Transient
 from terraloom.sources._area import Box
-from terraloom.sources._ledger import Transient
 
 CLOUD_COVER: Final = "eo:cloud_cover"
 _PAGE: Final = 100

@@ -9,8 +9,8 @@ import numpy as np
 
 from terraloom.files import write_json
 from terraloom.raster import geotiff
+from terraloom.retrying import Unavailable
 from terraloom.sources._cells import Cell, CellGroup
-from terraloom.sources._ledger import Unavailable
 from terraloom.sources._stac_composite import NO_DATA, Composite, Compositor
 from terraloom.sources._stac_items import BANDS, ImageItem, LabelItem, items_of_grids
 from terraloom.sources._stac_load import AssetLoader, AssetUnavailable

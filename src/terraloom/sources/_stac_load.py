@@ -19,7 +19,7 @@ from pyproj import Transformer
 from terraloom.raster.grid import Grid, Window
 from terraloom.raster.remote_file import RemoteTrouble, http_failure
 from terraloom.raster.warp import nearest_pixels
-from terraloom.sources._ledger import RetrySettings, Transient, Unavailable
+from terraloom.retrying import RetrySettings, Transient, Unavailable
 from terraloom.sources._stac_api import without_query
 from terraloom.sources._stac_items import LabelItem
 

@@ -14,10 +14,11 @@ from terraloom.classes import ClassTable
 from terraloom.errors import InputError, OutputError, RunError, SettingsError, StageMissing
 from terraloom.files import read_json, sha256_of, sha256_of_value, write_json
 from terraloom.progress import console
+from terraloom.retrying import RetrySettings
 from terraloom.sources._area import AreaSettings
 from terraloom.sources._cells import CellGroup, is_utm, plan_cells, touching_cells, union_grid
 from terraloom.sources._face import Scene, Source
-from terraloom.sources._ledger import ItemLedger, RetrySettings
+from terraloom.sources._ledger import ItemLedger
 from terraloom.sources._sentinel2_offset import SCALE, refuse_mixture
 from terraloom.sources._stac_api import Answer, Question, ask, without_query
 from terraloom.sources._stac_cell import CellJob, CellRecipe, cell_paths

@@ -30,16 +30,11 @@ from terraloom.raster.worldcover_tiles import (
     PIXELS_PER_DEGREE,
     VERSION_OF_YEAR,
 )
+from terraloom.retrying import RetrySettings, Transient, Unavailable
 from terraloom.sources import _tiles
 from terraloom.sources._area import Area, AreaSettings
 from terraloom.sources._face import DownloadPlan, Scene, Source
-from terraloom.sources._ledger import (
-    ItemLedger,
-    LedgerSummary,
-    RetrySettings,
-    Transient,
-    Unavailable,
-)
+from terraloom.sources._ledger import ItemLedger, LedgerSummary
 from terraloom.sources._tile_windows import (
     TileWindow,
     area_of_tiles,

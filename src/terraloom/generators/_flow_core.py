@@ -1,0 +1,333 @@
+"""The method of `flow`: loss on straight paths, and integration for whatever is asked for."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from terraloom.classes import UNKNOWN
+from terraloom.errors import SettingsError
+from terraloom.generators._class_shares import SharesMemory
+from terraloom.generators._face import DataShape, GeneratorSettings, Guide, Making
+from terraloom.generators._flow_network import VelocityUNet
+from terraloom.generators._layers import class_shares, label_planes, seeded_normal
+from terraloom.learning.batches import Batch
+from terraloom.learning.device import placed
+from terraloom.learning.ema import averaged_copy, update_average
+from terraloom.learning.schedule import rate_factor
+from terraloom.seeds import derive_seed
+
+_REMEMBERED: Final = 4096
+"""Training crops whose shares are remembered."""
+
+
+class Settings(GeneratorSettings):
+    """Options of `[generators.flow]`."""
+
+    patch: Literal[1, 2, 4] = 2
+    """Pixels per side that are folded into channels: 2 works at half resolution, about four times
+    as fast, for a little fine detail."""
+    widths: tuple[int, ...] = Field(default=(32, 64, 128), min_length=2)
+    """Channels per level, finest first; multiples of 8."""
+    batch_size: int = Field(default=8, ge=2)
+    """Images per update; small, since many updates matter more here than smooth gradients."""
+    rate: float = Field(default=1e-3, gt=0)
+    """AdamW's peak rate."""
+    free_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of training images shown without their mask: makes unconditional samples and
+    guidance possible."""
+    sampler: Literal["euler", "heun"] = "heun"
+    """heun takes two evaluations per step and is of second order."""
+    steps: int = Field(default=8, ge=1)
+    """Steps from noise to image."""
+    guidance: float = Field(default=1.5, ge=1)
+    """Strength of the mask: 1 none, above 1 exaggerates; costs a second evaluation."""
+    shares: bool = False
+    """Whether class shares can be asked for where no mask is given."""
+    joint: bool = False
+    """Image and mask are made together, and no mask can be asked for; with `shares`, class shares
+    can."""
+    feedback: float = Field(default=0.0, ge=0)
+    """Strength of the labeller's gradient while sampling for a mask; 0 is off. It makes samples
+    agree with the labeller that steers, so their agreement must be judged by another one. Takes
+    the labeller forth and back in every step."""
+    distil_steps: int = Field(default=0, ge=0, le=8)
+    """Steps of a student that is distilled after training and then makes the samples; 0 is off."""
+    distil_pairs: int = Field(default=2000, ge=8)
+    """Pairs of noise and image that the trained network makes for its student."""
+    distil_images: int = Field(default=20_000, ge=1)
+    """Pairs that the student sees in training, each several times."""
+
+    @model_validator(mode="after")
+    def _joint_takes_no_mask(self) -> "Settings":
+        if self.joint and self.feedback:
+            raise ValueError("feedback needs masks that are asked for; joint makes its own")
+        return self
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a sample is made for."""
+
+    planes: Tensor | None
+    """Label planes "batch class+1 height width"; None where the network makes labels itself."""
+    shares: Tensor | None
+    """"batch class+1", the last 1 where shares are given; None where none can be."""
+
+
+class Flow:
+    """Network, optimiser and loss of the method."""
+
+    def __init__(self, settings: Settings, shape: DataShape, fabric: Fabric) -> None:
+        self.settings = settings
+        self.shape = shape
+        self.num_classes = shape.num_classes
+        self.fabric = fabric
+        self.makes: frozenset[Making] = (
+            frozenset({"joint"}) if settings.joint else frozenset({"conditional", "unconditional"})
+        )
+        self.takes_shares = settings.shares
+        # Images are standardised, so that the preconditioning may take unit variance for granted.
+        self.mean = fabric.to_device(torch.tensor(shape.mean).reshape(1, 3, 1, 1))
+        self.std = fabric.to_device(torch.tensor(shape.std).reshape(1, 3, 1, 1))
+        self.channels = 3 + (shape.num_classes if settings.joint else 0)
+        self.network = placed(
+            VelocityUNet(
+                settings.widths,
+                settings.patch,
+                0 if settings.joint else shape.num_classes + 1,
+                self.channels,
+                shape.num_classes + 1 if settings.shares else 0,
+            ),
+            fabric,
+        )
+        self.average = averaged_copy(self.network)
+        self._network, self.optimizer = fabric.setup(
+            self.network, AdamW(self.network.parameters(), settings.rate, weight_decay=0.01)
+        )
+        self.memory = SharesMemory(shape.num_classes, _REMEMBERED)
+        self.updates = 0
+        self._guide: Guide | None = None
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The network, its average, and the shares that free samples draw from."""
+        remembered = {"memory": self.memory} if self.settings.shares else {}
+        return {"network": self.network, "average": self.average, **remembered}
+
+    def sampling_modules(self) -> Mapping[str, nn.Module]:
+        """The average, and the shares that free samples draw from."""
+        remembered = {"memory": self.memory} if self.settings.shares else {}
+        return {"average": self.average, **remembered}
+
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """The one AdamW."""
+        return {"network": self.optimizer}
+
+    def numbers(self) -> dict[str, Any]:
+        """Updates so far."""
+        return {"updates": self.updates}
+
+    def restore_numbers(self, numbers: Mapping[str, Any]) -> None:
+        """Take the number of updates back."""
+        self.updates = int(numbers["updates"])
+
+    def guide_by(self, guide: Guide) -> None:
+        """Take the network whose gradient `feedback` follows."""
+        self._guide = guide
+
+    def step(self, batch: Batch, random: np.random.Generator, progress: float) -> dict[str, float]:
+        """One update: the network learns the velocity data − noise on the straight path."""
+        data, known = self._data(batch)
+        count = len(data)
+        labels = batch.labels.clone()
+        labels[torch.from_numpy(random.random(count) < self.settings.free_share)] = UNKNOWN
+        time = torch.from_numpy(random.standard_normal(count, dtype=np.float32)).sigmoid()
+        noise = torch.from_numpy(random.standard_normal(tuple(data.shape), dtype=np.float32))
+        shares = None
+        if self.settings.shares:
+            shares = class_shares(batch.labels, self.num_classes)
+            self.memory.remember(shares)
+            # A mask says more than its shares; half of what is shown without one has neither.
+            masked = (labels != UNKNOWN).flatten(1).any(dim=1) & (not self.settings.joint)
+            hidden = torch.from_numpy(random.random(count) < 0.5) & (not self.settings.joint)
+            free = torch.from_numpy(random.random(count) < self.settings.free_share)
+            hidden |= free & self.settings.joint
+            shares[masked | hidden] = 0.0
+        condition = self._condition(labels, shares)
+        time, noise = self.fabric.to_device(time), self.fabric.to_device(noise)
+        t = time[:, None, None, None]
+        velocity = self._network(
+            t * data + (1 - t) * noise, time, condition.planes, condition.shares
+        )
+        if known is None:
+            loss = F.mse_loss(velocity.float(), data - noise)
+        else:
+            loss = ((velocity.float() - data + noise).square() * known).sum() / known.sum()
+        return self._update(loss, progress)
+
+    def _update(self, loss: Tensor, progress: float) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate * rate_factor("cosine", progress)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.updates += 1
+        update_average(self.average, self.network, self.settings.ema, self.updates)
+        return {"loss": round(float(loss.detach()), 5)}
+
+    def sample(self, labels: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Integrate from noise (t = 0) to image (t = 1); see the face.
+
+        With `joint`, whose labels cannot be asked for, the image of a pair.
+        """
+        if self.settings.joint:
+            return self.sample_pairs(seeds)[0]
+        return self._images(self.integrate(self._condition(labels, None), seeds, labels))
+
+    def sample_shares(self, shares: Tensor, seeds: Sequence[int]) -> Tensor:
+        """One image per vector of class shares, "batch class", each row 0 … 1 with the sum 1.
+
+        Raises:
+            SettingsError: it was trained without `shares`.
+        """
+        self._check_takes_shares()
+        labels = torch.full((len(seeds), self.shape.size, self.shape.size), UNKNOWN)
+        return self._images(self.integrate(self._condition(labels, shares), seeds))
+
+    def sample_pairs(
+        self, seeds: Sequence[int], shares: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Images "batch 3 height width", 0 … 1, and the labels made with them (`joint`).
+
+        Args:
+            seeds: one per pair.
+            shares: "batch class" asked for; left out, as training crops have them.
+
+        Raises:
+            SettingsError: shares are asked for and it was trained without `shares`.
+        """
+        if shares is not None:
+            self._check_takes_shares()
+        elif self.settings.shares:
+            known = self.memory.known().cpu()
+            shares = known[[derive_seed(seed, "shares") % len(known) for seed in seeds]]
+        labels = torch.full((len(seeds), self.shape.size, self.shape.size), UNKNOWN)
+        made = self.integrate(self._condition(labels, shares), seeds)
+        return self._images(made), made[:, 3:].argmax(dim=1).cpu()
+
+    @torch.no_grad()
+    def integrate(
+        self, condition: Condition, seeds: Sequence[int], labels: Tensor | None = None
+    ) -> Tensor:
+        """From noise to standardised data, "batch channel height width", on the device.
+
+        Args:
+            condition: what is asked for.
+            seeds: one per sample.
+            labels: that `feedback` steers toward; left out, it is off.
+        """
+        size = self.shape.size if condition.planes is None else condition.planes.shape[-2:]
+        height, width = (size, size) if isinstance(size, int) else size
+        x = self.fabric.to_device(seeded_normal(seeds, (self.channels, height, width), "start"))
+        x = x.contiguous(memory_format=torch.channels_last)
+        velocity = self._velocity(condition, labels)
+        times = np.linspace(0.0, 1.0, self.settings.steps + 1)
+        for start, stop in itertools.pairwise(times):
+            step = float(stop - start)
+            first = velocity(x, float(start))
+            moved = x + step * first
+            if self.settings.sampler == "heun" and stop < 1.0:
+                moved = x + step * 0.5 * (first + velocity(moved, float(stop)))
+            x = moved
+        return x
+
+    def _velocity(
+        self, condition: Condition, labels: Tensor | None
+    ) -> Callable[[Tensor, float], Tensor]:
+        """The velocity field with all that steers it."""
+        free = self._condition_of_nothing(condition)
+        asked = condition.planes is not None and bool((condition.planes[:, -1] == 0).any())
+        asked |= condition.shares is not None and bool((condition.shares[:, -1] > 0).any())
+        guided = self.settings.guidance > 1 and asked
+        strength = self.settings.feedback if labels is not None else 0.0
+
+        def velocity(x: Tensor, t: float) -> Tensor:
+            time = torch.full((len(x),), t, device=x.device)
+            found: Tensor = self.average(x, time, condition.planes, condition.shares).float()
+            if guided:
+                without: Tensor = self.average(x, time, free.planes, free.shares)
+                found = (without + self.settings.guidance * (found - without)).float()
+            if strength and labels is not None:
+                found = found - strength * self._slope(x + (1 - t) * found, labels)
+            return found
+
+        return velocity
+
+    def _slope(self, data: Tensor, labels: Tensor) -> Tensor:
+        """Where the labeller's loss at a predicted image rises, of root mean square 1 a sample.
+
+        Samples whose mask asks for nothing have none.
+        """
+        if self._guide is None:
+            raise SettingsError(
+                "generators.flow.feedback needs a labeller, and none was given. Train the stage "
+                "segment first, or set feedback = 0."
+            )
+        labels = labels.to(data.device)
+        with torch.enable_grad():
+            data = data.detach().requires_grad_(True)
+            logits = self._guide((data * self.std + self.mean).clamp(0, 1))
+            target = torch.where(labels == UNKNOWN, -100, labels)
+            loss = F.cross_entropy(logits, target, ignore_index=-100, reduction="sum")
+            (slope,) = torch.autograd.grad(loss, data)
+        size = slope.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        return torch.where(size > 0, slope / size.clamp_min(1e-12), 0.0)
+
+    def _data(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Standardised data of a batch, and where its loss counts (None: everywhere)."""
+        images = (self.fabric.to_device(batch.images) - self.mean) / self.std
+        if not self.settings.joint:
+            return images, None
+        labels = self.fabric.to_device(batch.labels)
+        bits = 2 * label_planes(labels, self.num_classes)[:, : self.num_classes] - 1
+        known = (labels != UNKNOWN)[:, None].expand_as(bits).float()
+        data = torch.cat([images, bits * known], dim=1)
+        return data, torch.cat([torch.ones_like(images), known], dim=1)
+
+    def _condition(self, labels: Tensor, shares: Tensor | None) -> Condition:
+        """For masks (255 where free) and shares (rows of zeros where free)."""
+        planes = given = None
+        if not self.settings.joint:
+            planes = label_planes(self.fabric.to_device(labels), self.num_classes)
+        if self.settings.shares:
+            asked = torch.zeros(len(labels), self.num_classes) if shares is None else shares.cpu()
+            flag = (asked.sum(dim=1, keepdim=True) > 0).float()
+            given = self.fabric.to_device(torch.cat([asked.float(), flag], dim=1))
+        return Condition(planes, given)
+
+    def _condition_of_nothing(self, condition: Condition) -> Condition:
+        planes = condition.planes
+        if planes is not None:
+            planes = torch.zeros_like(planes)
+            planes[:, -1] = 1.0
+        shares = None if condition.shares is None else torch.zeros_like(condition.shares)
+        return Condition(planes, shares)
+
+    def _images(self, data: Tensor) -> Tensor:
+        return (data[:, :3] * self.std + self.mean).clamp(0, 1).cpu()
+
+    def _check_takes_shares(self) -> None:
+        if not self.settings.shares:
+            raise SettingsError(
+                "this flow was trained without class shares, so none can be asked for. "
+                "Set shares = true under [generators.flow] and train again."
+            )
