@@ -8,9 +8,8 @@
 metrics must tell (words shuffled, cut, repeated, another image's), and sentences by hand that are
 hard to cut into tokens. `values` needs Java and a Python with pycocoevalcap (any version of it; it
 wants neither of terraloom) and asks it for tokens, BLEU, ROUGE-L and CIDEr-D, and its METEOR 1.5
-three times: with exact and stem matches and terraloom's function words, its search for alignments
-wide (20,000 partial ones) and as it comes (40); and all as it comes (WordNet, paraphrases, its own
-words). `rate` times terraloom's own metrics.
+with exact and stem matches and terraloom's function words, its search for alignments wide (20,000
+partial ones) and as it comes (40), and all as it comes (WordNet, paraphrases, its own words). `rate` times terraloom's own metrics.
 """
 
 import argparse
@@ -191,10 +190,19 @@ def write_values(path: Path, out: Path) -> None:
     jar = Path(pycocoevalcap.__path__[0]) / "meteor" / "meteor-1.5.jar"
     own_words = out.with_suffix(".words")
     own_words.write_text("\n".join(given["function_words"]) + "\n", encoding="utf-8")
-    asked = [spoken[key][0] for key in ids], [known[key] for key in ids]
+    light = set(given["function_words"])
+
+    def weight(reference: str) -> float:
+        return sum(0.25 if word in light else 0.75 for word in reference.split())
+
+    # Of equally good references METEOR takes the first and terraloom the shortest, which only the
+    # corpus's value shows: with the shortest first, both are asked the same.
+    asked = [spoken[key][0] for key in ids], [sorted(known[key], key=weight) for key in ids]
     restricted = ("-m", "exact stem", "-s", str(own_words.resolve()))
     values["meteor"] = Meteor(jar, *restricted, "-x", "20000").scores(*asked)
     values["meteor_beam_40"] = Meteor(jar, *restricted).scores(*asked)
+    as_given = Meteor(jar, *restricted, "-x", "20000").scores(asked[0], [known[k] for k in ids])
+    values["meteor_references_as_given"] = as_given
     values["meteor_whole"] = Meteor(jar, "-norm").scores(*asked)
     own_words.unlink()
     made = {

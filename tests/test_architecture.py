@@ -46,7 +46,7 @@ LAYERS = (
         "verdict",
         "importing",
     ),
-    ("controls", "floors"),
+    ("controls", "floors", "caption_comparison"),
     ("benchmarking",),
     ("testing",),
     ("report",),

@@ -98,13 +98,16 @@ def meteor_counts(
 
     Args:
         candidates: word numbers of the candidate of each image; may be empty.
-        references: word numbers of its references; the first of several equally good ones counts.
+        references: word numbers of its references; of equally good ones the shortest counts.
         lexicon: of the words.
     """
     counts = np.zeros((len(candidates), _COUNTS))
     for image, (candidate, group) in enumerate(zip(candidates, references, strict=True)):
         found = np.array([_pair(candidate, reference, lexicon) for reference in group])
-        counts[image] = found[np.argmax(_score(found))]
+        # METEOR 1.5 takes the first of equally good references; the one with the least words here,
+        # so that the corpus's value does not depend on their order.
+        scores = np.round(_score(found), 12)
+        counts[image] = found[np.lexsort((*found.T[[4, 1, 0, 3]], -scores))[0]]
     return MeteorCounts(counts)
 
 
