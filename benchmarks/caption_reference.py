@@ -9,7 +9,8 @@ metrics must tell (words shuffled, cut, repeated, another image's), and sentence
 hard to cut into tokens. `values` needs Java and a Python with pycocoevalcap (any version of it; it
 wants neither of terraloom) and asks it for tokens, BLEU, ROUGE-L and CIDEr-D, and its METEOR 1.5
 with exact and stem matches and terraloom's function words, its search for alignments wide (20,000
-partial ones) and as it comes (40), and all as it comes (WordNet, paraphrases, its own words). `rate` times terraloom's own metrics.
+partial ones) and as it comes (40), and all as it comes (WordNet, paraphrases, its own words).
+`rate` times terraloom's own metrics.
 """
 
 import argparse

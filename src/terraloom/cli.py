@@ -378,6 +378,44 @@ def audit_caption_file(
         output.print(f"page: {html}", soft_wrap=True, markup=False)
 
 
+@app.command(name="score-captions")
+def score_caption_file(
+    candidates: Annotated[Path, typer.Argument(help="One caption per image, JSON or CSV.")],
+    references: Annotated[Path, typer.Argument(help="Captions that count as right.")],
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", help="Folder of masks, or a samples table: checks claims too."),
+    ] = None,
+    mask_style: Annotated[
+        str, typer.Option("--mask-style", help="What masks hold: auto, labels, codes, colours.")
+    ] = "auto",
+    classes: Annotated[
+        str, typer.Option("--classes", help="Preset, or file with classes.")
+    ] = "worldcover7",
+    only_candidates: Annotated[
+        bool,
+        typer.Option("--only-candidates", help="Leave out images that no candidate is of."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Claim accuracy, BLEU, METEOR, ROUGE-L and CIDEr-D of a caption file."""
+    from terraloom.auditing.overlap import overlap_table, score_files
+    from terraloom.trained import class_table_of
+
+    found = score_files(
+        candidates,
+        references,
+        classes=class_table_of(classes),
+        masks=masks,
+        mask_style=mask_style,
+        only_candidates=only_candidates,
+    )
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    _print_view(overlap_table(found))
+
+
 @app.command()
 def world(
     folder: Annotated[Path, typer.Argument(help="Receives the GeoTIFF tiles.")],

@@ -57,6 +57,8 @@ class CaptionFile:
     _read: Callable[[], Iterator[tuple[str, str, Any]]] = field(repr=False)
     columns: tuple[str, ...] = ()
     """Of a CSV file."""
+    names: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Of COCO captions: name of each image by its number, which other files may call it by."""
     image_column: str | None = None
     left_out: Counter[str] = field(default_factory=Counter)
     """Entries that are no captions, by reason; of the last reading."""
@@ -76,6 +78,11 @@ class CaptionFile:
                 self._leave_out("an error message in place of a caption", image)
             else:
                 yield CaptionRow(image, writer, text)
+
+    def entries(self) -> Iterator[tuple[str, Any]]:
+        """(image, value) of every entry in order, captions or not: also empty ones."""
+        for image, _, text in self._read():
+            yield image, text
 
     def cells(self, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         """(image, values of these columns) of every row of a CSV file."""
@@ -142,7 +149,9 @@ def _open_json(path: Path) -> CaptionFile:
     images, annotations = value.get("images"), value.get("annotations")
     if isinstance(annotations, list):
         names = _coco_names(images if isinstance(images, list) else [])
-        return CaptionFile(path, "COCO captions JSON", lambda: _of_coco(path, annotations, names))
+        return CaptionFile(
+            path, "COCO captions JSON", lambda: _of_coco(path, annotations, names), names=names
+        )
     if isinstance(images, list):
         return CaptionFile(path, "Karpathy JSON", lambda: _of_records(path, images))
     if value and all(isinstance(entry, list | str) for entry in value.values()):
