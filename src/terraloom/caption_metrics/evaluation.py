@@ -11,7 +11,7 @@ from terraloom.caption_metrics.bleu import BleuCounts, bleu_counts, clipped
 from terraloom.caption_metrics.cider import VARIANT as CIDER_VARIANT
 from terraloom.caption_metrics.cider import cider_d, similarity_sum
 from terraloom.caption_metrics.meteor import Lexicon, MeteorCounts, meteor_counts, meteor_variant
-from terraloom.caption_metrics.ngrams import ORDERS, TokenRows, count_grams, number_tokens
+from terraloom.caption_metrics.ngrams import ORDERS, count_grams, number_tokens
 from terraloom.caption_metrics.rouge import VARIANT as ROUGE_VARIANT
 from terraloom.caption_metrics.rouge import rouge_l
 from terraloom.caption_metrics.tokens import tokenise
@@ -91,9 +91,10 @@ def evaluate_captions(
             a reference without a word.
     """
     ids = _checked_ids(candidates, references)
-    spoken = [tokenise(_text(candidates[key], key, "candidate")) for key in ids]
-    known = [_reference_tokens(references[key], key) for key in ids]
-    rows = number_tokens(spoken, known)
+    rows = number_tokens(
+        (tokenise(_text(candidates[key], key, "candidate")) for key in ids),
+        (_reference_tokens(references[key], key) for key in ids),
+    )
     groups = _groups(synonyms)
 
     in_common: list[Int64Array] = []
@@ -102,14 +103,11 @@ def evaluate_captions(
         in_common.append(clipped(counts, len(ids)))
         similar.append(similarity_sum(counts, rows))
     bleu = bleu_counts(rows, in_common)
-    numbers, references_of = _numbers(rows)
-    meteor = meteor_counts(numbers, references_of, Lexicon(rows.vocabulary, groups))
+    meteor = meteor_counts(rows.by_image(), len(ids), Lexicon(rows.vocabulary, groups))
     captions = {
         **dict(zip(BLEU, bleu.captions().T, strict=True)),
         "meteor": meteor.captions(),
-        "rouge_l": np.array(
-            [rouge_l(c, group) for c, group in zip(numbers, references_of, strict=True)]
-        ),
+        "rouge_l": np.array([rouge_l(c, group) for c, group in rows.by_image()]),
         "cider_d": cider_d(similar, rows),
     }
     return CaptionScores(
@@ -193,15 +191,3 @@ def _groups(synonyms: ClassTable | Iterable[Iterable[str]]) -> list[list[str]]:
         synonyms = [(c.name, *c.synonyms) for c in synonyms.classes]
     groups = [sorted({w.lower() for w in group if len(tokenise(w)) == 1}) for group in synonyms]
     return [group for group in groups if len(group) > 1]
-
-
-def _numbers(rows: TokenRows) -> tuple[list[list[int]], list[list[list[int]]]]:
-    """Word numbers of each candidate and of each image's references, as lists."""
-    tokens = rows.tokens.tolist()
-    ends = np.cumsum(rows.lengths).tolist()
-    texts = [tokens[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
-    images = rows.image_count
-    references: list[list[list[int]]] = [[] for _ in range(images)]
-    for image, text in zip(rows.images[images:].tolist(), texts[images:], strict=True):
-        references[image].append(text)
-    return texts[:images], references

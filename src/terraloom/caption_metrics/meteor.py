@@ -90,19 +90,18 @@ class MeteorCounts:
 
 
 def meteor_counts(
-    candidates: Sequence[Sequence[int]],
-    references: Sequence[Sequence[Sequence[int]]],
-    lexicon: Lexicon,
+    captions: Iterable[tuple[Sequence[int], Sequence[Sequence[int]]]], images: int, lexicon: Lexicon
 ) -> MeteorCounts:
     """Counts of every candidate against the reference with which it scores best.
 
     Args:
-        candidates: word numbers of the candidate of each image; may be empty.
-        references: word numbers of its references; of equally good ones the shortest counts.
+        captions: per image the word numbers of candidate (may be empty) and references; of equally
+            good references the shortest counts.
+        images: how many.
         lexicon: of the words.
     """
-    counts = np.zeros((len(candidates), _COUNTS))
-    for image, (candidate, group) in enumerate(zip(candidates, references, strict=True)):
+    counts = np.zeros((images, _COUNTS))
+    for image, (candidate, group) in enumerate(captions):
         found = np.array([_pair(candidate, reference, lexicon) for reference in group])
         # METEOR 1.5 takes the first of equally good references; the one with the least words here,
         # so that the corpus's value does not depend on their order.

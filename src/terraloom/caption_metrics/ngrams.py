@@ -5,7 +5,8 @@ An n-gram is the pair of its first n − 1 tokens and its last one, so orders ar
 the other, without strings and without hashing: counts are exact.
 """
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,6 +46,20 @@ class TokenRows:
         """References of each image, "image"."""
         return np.bincount(self.images[self.image_count :], minlength=self.image_count)
 
+    def by_image(self) -> Iterator[tuple[list[int], list[list[int]]]]:
+        """Per image the token numbers of its candidate and of each reference, as lists."""
+        starts = self.starts
+        ends = (starts + self.lengths).tolist()
+        begins = starts.tolist()
+        row = self.image_count
+        for image, count in enumerate(self.reference_counts.tolist()):
+            group = range(row, row + count)
+            row += count
+            yield (
+                self.tokens[begins[image] : ends[image]].tolist(),
+                [self.tokens[begins[n] : ends[n]].tolist() for n in group],
+            )
+
 
 @dataclass(frozen=True)
 class GramCounts:
@@ -65,24 +80,27 @@ class GramCounts:
 
 
 def number_tokens(
-    candidates: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
+    candidates: Iterable[Sequence[str]], references: Iterable[Sequence[Sequence[str]]]
 ) -> TokenRows:
     """Tokens to numbers, in the order in which they first occur.
 
     Args:
         candidates: tokens of the candidate of each image.
-        references: tokens of each reference of each image.
+        references: tokens of each reference of each image; read after the candidates.
     """
     numbers: dict[str, int] = {}
-    tokens: list[int] = []
-    lengths: list[int] = []
-    images: list[int] = []
-    rows = [(image, row) for image, row in enumerate(candidates)]
-    rows += [(image, row) for image, group in enumerate(references) for row in group]
-    for image, row in rows:
-        tokens += [numbers.setdefault(token, len(numbers)) for token in row]
+    tokens, lengths, images = array("q"), array("q"), array("q")
+
+    def add(image: int, row: Sequence[str]) -> None:
+        tokens.extend([numbers.setdefault(token, len(numbers)) for token in row])
         lengths.append(len(row))
         images.append(image)
+
+    for image, row in enumerate(candidates):
+        add(image, row)
+    for image, group in enumerate(references):
+        for row in group:
+            add(image, row)
     return TokenRows(
         tokens=np.array(tokens, dtype=np.int64),
         lengths=np.array(lengths, dtype=np.int64),
