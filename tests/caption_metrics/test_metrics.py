@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from terraloom.caption_metrics import METRICS, evaluate_captions, tokenise
+from terraloom.caption_metrics import METRICS, evaluate_captions, ngrams, tokenise
 from terraloom.caption_metrics.alignment import align
 from terraloom.caption_metrics.rouge import common_subsequence
 from terraloom.classes import preset
@@ -162,6 +162,20 @@ def test_a_draw_of_captions_is_scored_as_that_corpus(corpus, data):
     for metric in (*METRICS[:4], "meteor", "rouge_l"):
         assert drawn[metric] == pytest.approx(again.corpus[metric], abs=1e-12)
     assert drawn["cider_d"] == pytest.approx(found.captions["cider_d"][rows].mean())
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_blocks_of_images_change_nothing(block, monkeypatch):
+    draw = random.Random(4)
+    corpus = [
+        (" ".join(draw.choices(WORDS, k=n % 9)), [" ".join(draw.choices(WORDS, k=7))] * (1 + n % 3))
+        for n in range(20)
+    ]
+    whole = scored(corpus)
+    monkeypatch.setattr(ngrams, "BLOCK", block)
+    parts = scored(corpus)
+    for metric in METRICS:
+        np.testing.assert_array_equal(parts.captions[metric], whole.captions[metric])
 
 
 def plain_subsequence(a, b):

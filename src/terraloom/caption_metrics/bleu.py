@@ -62,13 +62,14 @@ def closest_lengths(rows: TokenRows) -> Int64Array:
     return closest
 
 
-def clipped(counts: GramCounts, images: int) -> Int64Array:
+def clipped(counts: GramCounts) -> Int64Array:
     """N-grams of each candidate that a reference has, each as often as there at most: "image"."""
     most = np.zeros(len(counts.candidate_image), dtype=np.int64)
     met = counts.met >= 0
     np.maximum.at(most, counts.met[met], counts.reference_times[met])
-    matched = np.minimum(most, counts.candidate_times)
-    return np.bincount(counts.candidate_image, weights=matched, minlength=images).astype(np.int64)
+    common = np.minimum(most, counts.candidate_times)
+    summed = np.bincount(counts.candidate_image, weights=common, minlength=counts.image_count)
+    return summed.astype(np.int64)
 
 
 def bleu_counts(rows: TokenRows, clipped_by_order: list[Int64Array]) -> BleuCounts:

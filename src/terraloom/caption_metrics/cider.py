@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from terraloom.caption_metrics.ngrams import ORDERS, GramCounts, TokenRows
+from terraloom.caption_metrics.ngrams import ORDERS, GramCounts, OrderGrams, TokenRows
 from terraloom.types import Float64Array
 
 VARIANT: Final = "document frequencies of the references, sigma 6, times 10"
@@ -23,18 +23,18 @@ SIGMA: Final = 6.0
 _SCALE: Final = 10.0
 
 
-def similarity_sum(counts: GramCounts, rows: TokenRows) -> Float64Array:
+def rarity(grams: OrderGrams) -> Float64Array:
+    """Inverse document frequency of each n-gram: "gram"."""
+    images = float(grams.rows.image_count)
+    weights: Float64Array = np.log(images) - np.log(np.maximum(grams.documents(), 1))
+    return weights
+
+
+def similarity_sum(counts: GramCounts, weights: Float64Array) -> Float64Array:
     """Sum over an image's references of the damped, clipped cosine of one order: "image"."""
-    images = rows.image_count
-    references = len(rows.lengths) - images
-    documents = np.bincount(
-        np.unique(counts.reference_image * counts.gram_count + counts.reference_gram)
-        % max(counts.gram_count, 1),
-        minlength=counts.gram_count,
-    )
-    rarity = np.log(float(images)) - np.log(np.maximum(documents, 1))
-    candidate = counts.candidate_times * rarity[counts.candidate_gram]
-    reference = counts.reference_times * rarity[counts.reference_gram]
+    images, references = counts.image_count, len(counts.owner)
+    candidate = counts.candidate_times * weights[counts.candidate_gram]
+    reference = counts.reference_times * weights[counts.reference_gram]
     candidate_norm = np.sqrt(
         np.bincount(counts.candidate_image, weights=candidate**2, minlength=images)
     )
@@ -44,13 +44,10 @@ def similarity_sum(counts: GramCounts, rows: TokenRows) -> Float64Array:
     met = counts.met >= 0
     product = np.minimum(candidate[counts.met[met]], reference[met]) * reference[met]
     common = np.bincount(counts.reference_row[met], weights=product, minlength=references)
-    owner = rows.images[images:]
-    norms = candidate_norm[owner] * reference_norm
+    norms = candidate_norm[counts.owner] * reference_norm
     cosine = np.divide(common, norms, out=np.zeros(references), where=norms > 0)
-    gap = rows.lengths[owner] - rows.lengths[images:]
-    damped = cosine * np.exp(-(gap.astype(np.float64) ** 2) / (2 * SIGMA**2))
-    summed: Float64Array = np.bincount(owner, weights=damped, minlength=images).astype(np.float64)
-    return summed
+    damped = cosine * np.exp(-(counts.gap.astype(np.float64) ** 2) / (2 * SIGMA**2))
+    return np.bincount(counts.owner, weights=damped, minlength=images).astype(np.float64)
 
 
 def cider_d(sums: list[Float64Array], rows: TokenRows) -> Float64Array:

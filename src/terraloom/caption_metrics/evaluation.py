@@ -9,9 +9,9 @@ import numpy as np
 from terraloom.caption_metrics.bleu import VARIANT as BLEU_VARIANT
 from terraloom.caption_metrics.bleu import BleuCounts, bleu_counts, clipped
 from terraloom.caption_metrics.cider import VARIANT as CIDER_VARIANT
-from terraloom.caption_metrics.cider import cider_d, similarity_sum
+from terraloom.caption_metrics.cider import cider_d, rarity, similarity_sum
 from terraloom.caption_metrics.meteor import Lexicon, MeteorCounts, meteor_counts, meteor_variant
-from terraloom.caption_metrics.ngrams import ORDERS, count_grams, number_tokens
+from terraloom.caption_metrics.ngrams import ORDERS, number_grams, number_tokens
 from terraloom.caption_metrics.rouge import VARIANT as ROUGE_VARIANT
 from terraloom.caption_metrics.rouge import rouge_l
 from terraloom.caption_metrics.tokens import tokenise
@@ -99,9 +99,13 @@ def evaluate_captions(
 
     in_common: list[Int64Array] = []
     similar: list[Float64Array] = []
-    for counts in count_grams(rows):
-        in_common.append(clipped(counts, len(ids)))
-        similar.append(similarity_sum(counts, rows))
+    for grams in number_grams(rows):
+        weights = rarity(grams)
+        in_common.append(np.zeros(len(ids), dtype=np.int64))
+        similar.append(np.zeros(len(ids)))
+        for counts in grams.counts():
+            in_common[-1][counts.images] = clipped(counts)
+            similar[-1][counts.images] = similarity_sum(counts, weights)
     bleu = bleu_counts(rows, in_common)
     meteor = meteor_counts(rows.by_image(), len(ids), Lexicon(rows.vocabulary, groups))
     captions = {

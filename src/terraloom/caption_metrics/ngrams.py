@@ -16,6 +16,8 @@ from terraloom.types import Int64Array
 
 ORDERS: Final = 4
 """BLEU and CIDEr-D count n-grams of 1 to 4 tokens."""
+BLOCK: Final = 4096
+"""Images that are counted at once."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +65,100 @@ class TokenRows:
 
 @dataclass(frozen=True)
 class GramCounts:
-    """How often each n-gram of one order stands in each caption; one entry per pair that occurs."""
+    """How often each n-gram stands in each caption of a block of images.
 
-    order: int
-    gram_count: int
+    One entry per pair of caption and n-gram that occurs. Images and references are numbered from 0
+    within the block, references in order of their images.
+    """
+
+    images: slice
+    """The block's place among all images."""
     candidate_image: Int64Array
     candidate_gram: Int64Array
     candidate_times: Int64Array
     reference_row: Int64Array
-    """Number of the reference, from 0, images in order."""
-    reference_image: Int64Array
     reference_gram: Int64Array
     reference_times: Int64Array
     met: Int64Array
     """Per reference entry, the candidate entry of the same image and n-gram, or −1."""
+    owner: Int64Array
+    """"reference", its image."""
+    gap: Int64Array
+    """"reference", tokens of the candidate less those of the reference."""
+
+    @property
+    def image_count(self) -> int:
+        """Images of the block."""
+        return int(self.images.stop - self.images.start)
+
+
+@dataclass(frozen=True)
+class OrderGrams:
+    """All n-grams of one order, as numbers; counted block by block, so memory stays small."""
+
+    rows: TokenRows
+    row: Int64Array
+    """"place", caption that the n-gram stands in, ascending."""
+    gram: Int64Array
+    """"place", number of the n-gram."""
+    gram_count: int
+
+    def documents(self) -> Int64Array:
+        """Images whose references hold each n-gram, "gram"."""
+        found = np.zeros(self.gram_count, dtype=np.int64)
+        for _, _, reference in self._blocks():
+            images, grams = self.rows.images[self.row[reference]], self.gram[reference]
+            found += np.bincount(
+                np.unique(images * self.gram_count + grams) % max(self.gram_count, 1),
+                minlength=self.gram_count,
+            )
+        return found
+
+    def counts(self) -> Iterator[GramCounts]:
+        """Counts of all images, block by block."""
+        for images, candidate, reference in self._blocks():
+            yield self._count(images, candidate, reference)
+
+    def _blocks(self) -> Iterator[tuple[slice, slice, slice]]:
+        """Images, places of their candidates, places of their references."""
+        count = self.rows.image_count
+        first_reference = count + np.cumsum(self.rows.reference_counts)
+        for start in range(0, count, BLOCK):
+            stop = min(start + BLOCK, count)
+            before = count if start == 0 else int(first_reference[start - 1])
+            ends = np.searchsorted(self.row, [start, stop, before, first_reference[stop - 1]])
+            yield slice(start, stop), slice(*ends[:2].tolist()), slice(*ends[2:].tolist())
+
+    def _count(self, images: slice, candidate: slice, reference: slice) -> GramCounts:
+        total = max(self.gram_count, 1)
+        spoken, spoken_times = np.unique(
+            (self.row[candidate] - images.start) * total + self.gram[candidate], return_counts=True
+        )
+        all_owners = self.rows.images[self.rows.image_count :]
+        begin, end = np.searchsorted(all_owners, [images.start, images.stop])
+        owner = all_owners[begin:end] - images.start
+        first = self.rows.image_count + int(begin)
+        known, known_times = np.unique(
+            (self.row[reference] - first) * total + self.gram[reference], return_counts=True
+        )
+        reference_row, reference_gram = np.divmod(known, total)
+        wanted = owner[reference_row] * total + reference_gram
+        at = np.searchsorted(spoken, wanted)
+        found = at < len(spoken)
+        found[found] = spoken[at[found]] == wanted[found]
+        candidate_image, candidate_gram = np.divmod(spoken, total)
+        return GramCounts(
+            images=images,
+            candidate_image=candidate_image,
+            candidate_gram=candidate_gram,
+            candidate_times=spoken_times,
+            reference_row=reference_row,
+            reference_gram=reference_gram,
+            reference_times=known_times,
+            met=np.where(found, at, -1),
+            owner=owner,
+            gap=self.rows.lengths[images][owner] - self.rows.lengths[first : first + len(owner)],
+        )
 
 
 def number_tokens(
@@ -109,41 +191,16 @@ def number_tokens(
     )
 
 
-def count_grams(rows: TokenRows) -> Iterator[GramCounts]:
-    """Counts of n-grams of order 1 … `ORDERS`, one order at a time, so one is held at once."""
-    row_of = np.repeat(np.arange(len(rows.lengths)), rows.lengths)
+def number_grams(rows: TokenRows) -> Iterator[OrderGrams]:
+    """N-grams of order 1 … `ORDERS`, one order at a time, so one is held at once."""
+    row = np.repeat(np.arange(len(rows.lengths)), rows.lengths)
     left = np.repeat(rows.starts + rows.lengths, rows.lengths) - np.arange(len(rows.tokens))
     places = np.arange(len(rows.tokens))
-    grams = rows.tokens
-    for order in range(1, ORDERS + 1):
-        if order > 1:
-            kept = left[places] >= order
-            places = places[kept]
-            pairs = grams[kept] * len(rows.vocabulary) + rows.tokens[places + order - 1]
-            grams = np.unique(pairs, return_inverse=True)[1].astype(np.int64)
-        yield _counts(order, row_of[places], grams, rows)
-
-
-def _counts(order: int, row: Int64Array, gram: Int64Array, rows: TokenRows) -> GramCounts:
-    images, total = rows.image_count, int(gram.max(initial=-1)) + 1
-    keys, times = np.unique(row * total + gram, return_counts=True)
-    rows_of, grams = np.divmod(keys, max(total, 1))
-    is_reference = rows_of >= images
-    candidate_keys = keys[~is_reference]
-    reference_image = rows.images[rows_of[is_reference]]
-    wanted = reference_image * total + grams[is_reference]
-    at = np.searchsorted(candidate_keys, wanted)
-    found = at < len(candidate_keys)
-    found[found] = candidate_keys[at[found]] == wanted[found]
-    return GramCounts(
-        order=order,
-        gram_count=total,
-        candidate_image=rows_of[~is_reference],
-        candidate_gram=grams[~is_reference],
-        candidate_times=times[~is_reference],
-        reference_row=rows_of[is_reference] - images,
-        reference_image=reference_image,
-        reference_gram=grams[is_reference],
-        reference_times=times[is_reference],
-        met=np.where(found, at, -1),
-    )
+    grams, count = rows.tokens, len(rows.vocabulary)
+    yield OrderGrams(rows, row, grams, count)
+    for order in range(2, ORDERS + 1):
+        kept = left[places] >= order
+        places = places[kept]
+        pairs = grams[kept] * len(rows.vocabulary) + rows.tokens[places + order - 1]
+        known, grams = np.unique(pairs, return_inverse=True)
+        yield OrderGrams(rows, row[places], grams, len(known))
