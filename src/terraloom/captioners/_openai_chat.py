@@ -96,6 +96,7 @@ class ChatBackend:
                 asked = error.retry_after or 0.0
                 if self.retry.gives_up(attempt, asked):
                     if isinstance(error, Unreachable):
+                        stop.set()
                         raise RunError(
                             f"{self._told(error)}. Captions that are there stay; start the server "
                             "(or correct base_url) and run the same command again."
@@ -107,6 +108,10 @@ class ChatBackend:
                 if error.retry_after is not None:
                     gate.rest(asked)  # it asks for rest from all, not from this request alone
                 stop.wait(self.retry.wait_s(attempt, asked, jitter))
+            except BaseException:
+                # A wrong key is wrong for all: the others must not ask before this is noticed.
+                stop.set()
+                raise
 
     def _told(self, error: Exception) -> str:
         return redacted(str(error), self.client.secret)
