@@ -73,6 +73,8 @@ class ChatBackend:
         try:
             futures = {pool.submit(self._ask, request, gate, stop): request for request in requests}
             for future in as_completed(futures):
+                if isinstance(future.exception(), Stopped):
+                    continue  # what stopped it is another's error, which comes in its turn
                 yield futures.pop(future), future.result()
         finally:
             # Ctrl-C, a full disk, a wrong key: what waits is dropped, what is on its way ends.
