@@ -336,5 +336,7 @@ def test_no_images_are_an_error_and_three_a_warning(fabric, tmp_path, capsys):
     with pytest.raises(InputError, match="no image to train a generator on"):
         fit(TrainRows([]), val, tmp_path / "none")
     made = fit(rows, val, tmp_path / "three")
-    assert "3 train images to learn from" in capsys.readouterr().err.replace("\n", " ")
+    assert "few train images to learn from (3 for spade)" in capsys.readouterr().err.replace(
+        "\n", " "
+    )
     assert made.images([rows[0].mask[:32, :32]], [1])[0].shape == (32, 32, 3)

@@ -153,8 +153,8 @@ def train_generator(
         return _finished(folder, fabric, labeller)
     if len(train) < _FEW_IMAGES:
         console.print(
-            f"[yellow]  {name} has {len(train)} train image{'s' if len(train) > 1 else ''} to "
-            "learn from[/]: its samples will be near copies of them, and say little that is new",
+            f"[yellow]  few train images to learn from[/] ({len(train)} for {name}): samples will "
+            "be near copies of them, and say little that is new",
             soft_wrap=True,
         )
     make_folder(folder)

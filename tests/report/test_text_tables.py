@@ -57,7 +57,9 @@ def test_the_section_shows_what_was_measured_and_names_what_was_not(monkeypatch)
     monkeypatch.setattr(galleries, "caption_gallery", lambda *a: None)
     monkeypatch.setattr(galleries, "contradicted_gallery", lambda *a: None)
     monkeypatch.setattr(sections, "_writers", lambda files: None)
-    files = SimpleNamespace(scores={"leak": LEAK, "clipscore": CLIP}, table=lambda name: None)
+    files = SimpleNamespace(
+        scores={"leak": LEAK, "clipscore": CLIP}, table=lambda name: None, json=lambda name: None
+    )
     blocks = captions_section(files, toy_classes()).blocks
     titles = [block.title for block in blocks if block.kind == "table"]
     assert "What the text alone tells of class shares" in titles

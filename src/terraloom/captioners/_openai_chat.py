@@ -73,6 +73,8 @@ class ChatBackend:
         try:
             futures = {pool.submit(self._ask, request, gate, stop): request for request in requests}
             for future in as_completed(futures):
+                if isinstance(future.exception(), Stopped):
+                    continue  # what stopped it is another's error, which comes in its turn
                 yield futures.pop(future), future.result()
         finally:
             # Ctrl-C, a full disk, a wrong key: what waits is dropped, what is on its way ends.
@@ -96,6 +98,7 @@ class ChatBackend:
                 asked = error.retry_after or 0.0
                 if self.retry.gives_up(attempt, asked):
                     if isinstance(error, Unreachable):
+                        stop.set()
                         raise RunError(
                             f"{self._told(error)}. Captions that are there stay; start the server "
                             "(or correct base_url) and run the same command again."
@@ -107,6 +110,10 @@ class ChatBackend:
                 if error.retry_after is not None:
                     gate.rest(asked)  # it asks for rest from all, not from this request alone
                 stop.wait(self.retry.wait_s(attempt, asked, jitter))
+            except BaseException:
+                # A wrong key is wrong for all: the others must not ask before this is noticed.
+                stop.set()
+                raise
 
     def _told(self, error: Exception) -> str:
         return redacted(str(error), self.client.secret)

@@ -30,6 +30,7 @@ _ABSENT_AFTER: Final = re.compile(
 )
 _CLAUSE: Final = re.compile(
     rf"(,&|,|&)(?={_BARE_ITEM}(?:[&|]{_BARE_ITEM})?[vM]*(?:[cE>Z]|v[pMaivCD]))"
+    rf"|(,&)(?={ITEM}v[vM]*[pa])"
 )
 _VERB: Final = re.compile(r"[cvDECGY>=MX2]")
 _DENIED: Final = re.compile(r"-[v~O]{0,2}(?=[DcCEMT])")
@@ -87,7 +88,7 @@ class Line:
             # Without a verb before it, what stands there is the rest of the subject.
             if _VERB.search(self.string, start, match.start()):
                 parts.append(match.start())
-                start = match.end(1)
+                start = match.end()
         for at in parts:
             self.symbols[at].char = ";"
         if parts:
