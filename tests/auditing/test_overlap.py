@@ -1,6 +1,7 @@
 """The command score-captions: files in, claims first, one table or JSON out."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -60,13 +61,17 @@ def test_masks_put_claims_first(files, masks):
     assert found["values"]["contradicted"] == pytest.approx(1 / 3, abs=1e-6)
     assert found["values"]["names_dominant"] == pytest.approx(1 / 3, abs=1e-6)
     shown = CliRunner().invoke(app, [*arguments, "--mask-style", "labels"]).stdout
-    assert shown.index("masks support") < shown.index("BLEU-1") < shown.index("redundancy")
+    assert shown.index("claim precision") < shown.index("BLEU-1") < shown.index("redundancy")
 
 
 def test_without_masks_the_table_says_that_no_claim_was_checked(files):
     shown = CliRunner().invoke(app, ["score-captions", *map(str, files)]).stdout
     assert "overlap does not tell true from false" in shown
-    assert "METEOR 1.5 with exact and stem matches" in " ".join(shown.split())
+    assert "exact and stem matches" in " ".join(shown.split())
+    # In a terminal of 80 columns every figure stands beside its name.
+    values = score_files(*files, classes=CLASSES)["values"]
+    assert re.search(rf"METEOR +{values['meteor']:.4f}", shown)
+    assert re.search(rf"CIDEr-D +{values['cider_d']:.4f}", shown)
 
 
 def test_coco_results_meet_coco_references_by_number(tmp_path):

@@ -13,14 +13,14 @@ from terraloom.errors import CaptionFileError
 from terraloom.facts import measure_facts
 from terraloom.redundancy import exact_redundancy
 from terraloom.report.tables import name, number
-from terraloom.report.views import TableView
+from terraloom.report.views import Cell, TableView
 
 _TOLD: Final = {
-    "claim_precision": "claims that the masks support, of those decided",
-    "names_dominant": "captions that name the class with the largest share",
-    "contradicted": "captions with a contradicted claim",
-    "claims": "decided claims per caption",
-    "redundancy": "redundancy of the candidates, exact",
+    "claim_precision": ("claim precision", "claims that the masks support, of those decided"),
+    "names_dominant": ("names dominant", "captions that name the class with the largest share"),
+    "contradicted": ("contradicted", "captions with a contradicted claim; less is better"),
+    "claims": ("claims", "decided claims per caption"),
+    "redundancy": ("redundancy", "of the candidates, exact; less is better"),
 }
 
 
@@ -96,9 +96,10 @@ def overlap_table(found: Mapping[str, Any]) -> TableView:
     """The values in reading order: claims, overlap, redundancy."""
     values = found["values"]
     rows = [
-        (name(_TOLD.get(key) or found["variants"][key]), number(_shown(values[key])))
+        (name(short), number(_shown(values[key])), Cell(told))
         for key in (*CLAIMS, *METRICS, "redundancy")
         if key in values
+        for short, told in [_TOLD.get(key) or found["variants"][key].split(": ", 1)]
     ]
     notes = [f"{found['captions']} captions, {found['references_per_caption']} references each"]
     if "masks" in found:
@@ -114,7 +115,11 @@ def overlap_table(found: Mapping[str, Any]) -> TableView:
         f"references left out: {n} × {why}" for why, n in found["references_left_out"].items()
     ]
     return TableView(
-        "Captions against references", ("what", "value"), tuple(rows), (), tuple(notes)
+        "Captions against references",
+        ("figure", "value", "what exactly"),
+        tuple(rows),
+        (),
+        tuple(notes),
     )
 
 
@@ -132,4 +137,4 @@ def _one_each(file: CaptionFile, names: Mapping[str, str]) -> dict[str, str]:
 
 
 def _shown(value: float | None) -> str:
-    return "nothing decided" if value is None else f"{value:.4f}"
+    return "–" if value is None else f"{value:.4f}"

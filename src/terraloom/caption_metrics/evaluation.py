@@ -119,10 +119,10 @@ def evaluate_captions(
         captions=captions,
         corpus=_corpus(captions, bleu, meteor, None),
         variants={
-            **{name: f"BLEU-{name[-1]}, {BLEU_VARIANT}" for name in BLEU},
+            **{name: f"BLEU-{name[-1]}: {BLEU_VARIANT}" for name in BLEU},
             "meteor": meteor_variant(len(groups)),
-            "rouge_l": f"ROUGE-L, {ROUGE_VARIANT}",
-            "cider_d": f"CIDEr-D, {CIDER_VARIANT}",
+            "rouge_l": f"ROUGE-L: {ROUGE_VARIANT}",
+            "cider_d": f"CIDEr-D: {CIDER_VARIANT}",
         },
         bleu=bleu,
         meteor=meteor,

@@ -115,7 +115,7 @@ def meteor_variant(groups: int) -> str:
     told = "exact and stem matches"
     if groups:
         told += f", {groups} groups of synonyms"
-    return f"METEOR 1.5 with {told}, own function words, no WordNet, no paraphrases"
+    return f"METEOR: as 1.5, {told}, own function words, no WordNet, no paraphrases"
 
 
 def _numbered(names: Sequence[str]) -> list[int]:
