@@ -213,7 +213,7 @@ def test_a_pool_of_processes_makes_the_same_bytes(
                 source,
                 preset("worldcover7"),
                 tmp_path / name,
-                cut=CutSettings(patch_size=32, stride=8),
+                cut=CutSettings(patch_size=32, stride=16),
                 split=SplitSettings(by="block", block_size_m=640),
                 seed=3,
                 engine=engine,

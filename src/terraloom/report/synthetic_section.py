@@ -5,6 +5,7 @@ import numpy as np
 from terraloom.classes import ClassTable
 from terraloom.report import figures, galleries, tables
 from terraloom.report.findings import flat, legend
+from terraloom.report.generator_tables import running_figures
 from terraloom.report.reading import ProjectFiles
 from terraloom.report.views import (
     Block,
@@ -53,7 +54,7 @@ def _generator_blocks(files: ProjectFiles) -> list[Block]:
     histories = {
         name: state["history"]
         for name, state in states.items()
-        if state is not None and any("agreement" in entry for entry in state["history"])
+        if state is not None and any("diversity" in entry for entry in state["history"])
     }
     if histories:
         blocks.append(
@@ -69,6 +70,7 @@ def _generator_blocks(files: ProjectFiles) -> list[Block]:
                 ),
             )
         )  # fmt: skip
+    blocks += running_figures(states)
     budget = {
         name: f"{count(state['images'])} images of {count(state['train_rows'])} rows, "
         f"{state['shape']['size']} × {state['shape']['size']} pixels; "
