@@ -37,7 +37,9 @@ from terraloom.tables import Table
 CLASSES = preset("worldcover7")
 
 
-def cut_with_terraloom(tiles: Path, out: Path, workers: int, **options: object) -> Path:
+def cut_with_terraloom(
+    tiles: Path, out: Path, workers: int, *, block_size_m: float = 30_720, **options: object
+) -> Path:
     """Build the samples of a folder of tiles; returns the folder of the table."""
     source = tiles_source.build(tiles_source.Settings(folder=tiles), CLASSES, 0)
     cut = {"patch_size": SIZE, "max_class_share": {"water": 0.9}} | options
@@ -50,7 +52,7 @@ def cut_with_terraloom(tiles: Path, out: Path, workers: int, **options: object) 
             # The stand-in repeats itself: its leaks are no ground that two roles share.
             split=SplitSettings(
                 by="block",
-                block_size_m=30_720,
+                block_size_m=block_size_m,
                 buffer_m=0,
                 duplicate_limit=1.0,
                 shared_ground_limit=1.0,
@@ -194,7 +196,9 @@ def memory(workers: int) -> None:
 def measured_build(tiles: str, out: str, workers: str) -> None:
     """In a process of its own: build, then print patches and peak memory."""
     start = time.perf_counter()
-    cut_with_terraloom(Path(tiles), Path(out), int(workers), patch_size=64, grid="per-tile")
+    cut_with_terraloom(
+        Path(tiles), Path(out), int(workers), block_size_m=2_560, patch_size=64, grid="per-tile"
+    )
     seconds = time.perf_counter() - start
     counts = json.loads((Path(out) / "filters.json").read_text())
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -135,32 +135,35 @@ def write_table(
     total = sum(shard.stop - shard.start for shard in shards)
     done = [shard for shard in shards if (folder / shard.filename).exists()]
     left = [shard for shard in shards if shard not in done]
+    # Checksums are taken while other shards are still being made.
+    entries = {shard.index: _entry(folder, shard) for shard in done}
     with meter(description, total, unit, sum(s.stop - s.start for s in done)) as progress:
         for shard in (engine or InProcess()).each(_MakeShard(folder, make), left):
+            entries[shard.index] = _entry(folder, shard)
             progress.advance(shard.stop - shard.start)
-    entries = []
-    for shard in shards:
-        path = folder / shard.filename
-        ids = pq.read_table(path, columns=["id"]).column("id")
-        entries.append(
-            {
-                "file": shard.filename,
-                "rows": len(ids),
-                "first_id": ids[0].as_py() if len(ids) else None,
-                "last_id": ids[-1].as_py() if len(ids) else None,
-                "sha256": sha256_of(path),
-            }
-        )
     write_json(
         folder / MANIFEST,
         {
             "schema_version": SCHEMA_VERSION,
             "settings_sha256": settings_sha256,
             "inputs": inputs,
-            "shards": entries,
+            "shards": [entries[shard.index] for shard in shards],
         },
     )
     return Table.open(folder)
+
+
+def _entry(folder: Path, shard: Shard) -> dict[str, Any]:
+    """What the manifest says of a shard that is written."""
+    path = folder / shard.filename
+    ids = pq.read_table(path, columns=["id"]).column("id")
+    return {
+        "file": shard.filename,
+        "rows": len(ids),
+        "first_id": ids[0].as_py() if len(ids) else None,
+        "last_id": ids[-1].as_py() if len(ids) else None,
+        "sha256": sha256_of(path),
+    }
 
 
 @dataclass(frozen=True)
