@@ -346,6 +346,7 @@ def write_benchmark(project: Path, classes: ClassTable, gain: float = 0.004) -> 
                  "best_images": 4000 if seed == 0 else 3000, "val_f1": 0.5,
                  "confusion": confusion}
             )  # fmt: skip
+            write_json(folder / "result.json", cells[-1])
             append_line(
                 project / "test-looks.jsonl",
                 {"recipe_sha256": digest, "cell": name, "time": "2026-01-01T00:00:00+00:00"},

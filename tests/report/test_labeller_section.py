@@ -75,11 +75,11 @@ def test_a_best_check_at_the_end_is_told(labeller):
 
 def test_a_training_that_logged_a_check_twice_has_one_curve(labeller):
     folder, _ = labeller
-    before = blocks(folder, FigureView)[0].png
+    before = blocks(folder, FigureView)[0].drawing.png
     log = folder / "segment" / "labeller" / "log.jsonl"
     append_line(log, {"images": 300, "loss": 1.0, "rate": 0.1})
     append_line(log, {"images": 300, "val_f1": 0.5, "val_accuracy": 0.6})
-    assert blocks(folder, FigureView)[0].png == before
+    assert blocks(folder, FigureView)[0].drawing.png == before
     log.unlink()
     assert "segment/labeller/log.jsonl" not in blocks(folder, FigureView)[0].sources
 

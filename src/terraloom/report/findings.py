@@ -4,11 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from terraloom.classes import ClassTable
-from terraloom.report import galleries
-from terraloom.report.reading import ProjectFiles
-from terraloom.report.views import (
-    LegendView,
-)
+from terraloom.report.views import LegendView
 
 APART: Final = 0.25
 """Silhouette with real above which an origin is said to lie apart."""
@@ -30,19 +26,6 @@ def outsiders(summary: Mapping[str, Any] | None) -> list[str]:
         for pair, value in pairs
         if pair[0] == "real" and len(pair) == 2 and value is not None and value > APART
     ]
-
-
-def source_files(files: ProjectFiles) -> list[dict[str, Any]]:
-    """Distinct source files of the real samples."""
-    table = files.table(galleries.REAL)
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
-    if table is None:
-        return []
-    for batch in table.batches(["source"], rows=2000):
-        for used in batch.column("source").to_pylist():
-            for file in used or []:
-                found[tuple(str(value) for value in file.values())] = file
-    return [file for _, file in sorted(found.items())]
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, object]:

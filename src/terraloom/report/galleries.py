@@ -3,96 +3,137 @@
 Examples are evenly spaced over the sorted ids, never chosen by eye, and the page says so.
 """
 
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from PIL import Image
+import pyarrow.compute as pc
 
-from terraloom.classes import UNKNOWN, ClassTable
+from terraloom.classes import ClassTable
 from terraloom.report.marking import marked
-from terraloom.report.reading import ProjectFiles, evenly, find_crop, image_of, mask_of
+from terraloom.report.pictures import mask_picture, photo
+from terraloom.report.reading import REAL, ProjectFiles, evenly, find_crop, image_of, mask_of
 from terraloom.report.views import Card, GalleryView, Picture
 from terraloom.report.wording import listed, percent
-from terraloom.samples import encode_image
-from terraloom.types import ImageU8, LabelMask
+from terraloom.types import LabelMask
 
-REAL: Final = "build/samples"
 ASKED: Final = "generate/samples"
 LABELLED: Final = "label/samples"
 _CAPTIONS: Final = {"real": "caption/real", "synthetic": "caption/synthetic"}
 CLAIMS: Final = {"real": "score/claims/real", "synthetic": "score/claims/synthetic"}
 _COLUMNS: Final = ("id", "split", "origin", "place", "image", "mask", "parent", "seed")
 _MOST_SIBLINGS: Final = 3
-_EVENLY: Final = "Examples are evenly spaced over the sorted ids; nobody chose them."
-_GAP: Final = 4
+_MOST_READ: Final = 24
+"""Samples of one parent whose masks are compared."""
+EVENLY: Final = "Examples are evenly spaced over the sorted ids; nobody chose them."
 
 
 def real_gallery(files: ProjectFiles, classes: ClassTable, number: int = 8) -> GalleryView | None:
     """Real samples with their masks."""
-    names = [row["id"] for row in files.rows(REAL, ["id"])]
-    rows = files.rows_of(REAL, evenly(names, number), _COLUMNS)
+    rows = files.rows_of(REAL, evenly(files.ids(REAL), number), _COLUMNS)
     if not rows:
         return None
     cards = []
     for sample_id, (row,) in sorted(rows.items()):
-        pictures = (_image(row, "image"), _mask(mask_of(row), classes, "mask"))
+        pictures = (_image(row, "image"), mask_picture(mask_of(row), classes, "mask"))
         cards.append(Card(sample_id, pictures, (f"{row['split']}, place {row['place']}",)))
-    return GalleryView("real-samples", "Real samples", tuple(cards), (REAL,), (_EVENLY,))
+    return GalleryView("real-samples", "Real samples", tuple(cards), (REAL,), (EVENLY,))
+
+
+def sample_grid(files: ProjectFiles, classes: ClassTable, number: int = 6) -> GalleryView | None:
+    """Real crop, asked-for mask, a conditional image of that mask, and an unconditional image."""
+    parents = _parents(files)
+    chosen = evenly(list(parents), number)
+    asked = files.rows_of(ASKED, chosen, ["id", "mask"])
+    made = files.rows_of(LABELLED, chosen, _COLUMNS)
+    real = files.rows_of(REAL, {parents[name] for name in chosen}, _COLUMNS)
+    free = files.rows_of(LABELLED, evenly(_freely_made(files), number), _COLUMNS)
+    if not made and not free:
+        return None
+    freely = [row for _, (row,) in sorted(free.items())]
+    pairs = [name for name in chosen if name in asked and name in made]
+    cards = []
+    for index in range(max(len(pairs), len(freely))):
+        pictures: list[Picture] = []
+        lines = []
+        if index < len(pairs):
+            name = pairs[index]
+            mask = mask_of(asked[name][0])
+            row = real.get(parents[name], [None])[0]
+            if row is not None:
+                pictures.append(_parent_picture(row, mask))
+            pictures.append(mask_picture(mask, classes, "mask"))
+            pictures.append(_image(made[name][0], "conditional"))
+            lines.append(f"mask of {parents[name]}; conditional: {name}")
+        if index < len(freely):
+            pictures.append(_image(freely[index], "unconditional"))
+            lines.append(f"unconditional: {freely[index]['id']}")
+        cards.append(Card(f"{index + 1}", tuple(pictures), tuple(lines)))
+    left = "" if free else " No generator of this run made images without a mask."
+    left += "" if made else " No generator of this run made images for masks."
+    return GalleryView(
+        "sample-grid", "Real, mask, conditional, unconditional", tuple(cards),
+        (REAL, ASKED, LABELLED),
+        (
+            f"{EVENLY} Unconditional images belong to no mask: they stand beside the others only "
+            f"to be compared by eye. Kept and rejected samples alike.{left}",
+        ),
+        wide=True,
+    )  # fmt: skip
 
 
 def conditional_gallery(
     files: ProjectFiles, classes: ClassTable, number: int = 6
 ) -> GalleryView | None:
     """Real crop, the mask that was asked for, what was made for it, and the final mask."""
-    made = [row for row in files.rows(LABELLED, ["id", "parent"]) if row["parent"] is not None]
-    if not made:
+    parents = _parents(files)
+    if not parents:
         return None
-    chosen = evenly([row["id"] for row in made], number)
-    parent = {row["id"]: row["parent"] for row in made}
-    wanted = {parent[sample_id] for sample_id in chosen}
-    siblings = [row["id"] for row in made if row["parent"] in wanted]
-    asked = files.rows_of(ASKED, siblings, ["id", "mask", "parent"])
-    parents = files.rows_of(REAL, wanted, _COLUMNS)
-    final = files.rows_of(LABELLED, siblings, _COLUMNS)
-    agreement = {row["id"]: row["agreement"] for row in files.rows("label/labels",
-                 ["id", "agreement"])}  # fmt: skip
+    chosen = evenly(list(parents), number)
+    wanted = {parents[name] for name in chosen}
+    siblings: dict[str, list[str]] = {parent: [] for parent in wanted}
+    for name, parent in parents.items():
+        if parent in wanted and len(siblings[parent]) < _MOST_READ:
+            siblings[parent].append(name)
+    near = sorted({*chosen, *(name for names in siblings.values() for name in names)})
+    asked = files.rows_of(ASKED, near, ["id", "mask", "parent"])
+    same = {
+        name: _same_mask(name, siblings[parents[name]], asked)
+        for name in chosen
+        if name in asked
+    }  # fmt: skip
+    shown = {other for others in same.values() for other in others}
+    real = files.rows_of(REAL, wanted, _COLUMNS)
+    final = files.rows_of(LABELLED, shown, _COLUMNS)
+    labels = files.rows_of("label/labels", shown, ["id", "agreement"])
+    verdicts = files.verdicts_of(shown)
     cards = []
-    for sample_id in chosen:
-        if sample_id not in asked or sample_id not in final:
+    for sample_id, others in same.items():
+        if sample_id not in final:
             continue
         mask = mask_of(asked[sample_id][0])
         pictures = []
-        row = parents.get(parent[sample_id], [None])[0]
+        row = real.get(parents[sample_id], [None])[0]
         if row is not None:
             pictures.append(_parent_picture(row, mask))
-        pictures.append(_mask(mask, classes, "asked-for mask"))
-        same = [sample_id] + [
-            other
-            for other in sorted(asked)
-            if other != sample_id
-            and parent[other] == parent[sample_id]
-            and np.array_equal(mask_of(asked[other][0]), mask)
-        ]
+        pictures.append(mask_picture(mask, classes, "asked-for mask"))
         lines = []
-        for index, other in enumerate(same[:_MOST_SIBLINGS]):
-            mark = "ABCD"[index]
+        for mark, other in zip("ABCD", others, strict=False):
             pictures.append(_image(final[other][0], f"{mark}, made"))
-            pictures.append(_mask(mask_of(final[other][0]), classes, f"{mark}, final mask"))
+            pictures.append(mask_picture(mask_of(final[other][0]), classes, f"{mark}, final mask"))
             told = [f"{mark}: {other}"]
-            if agreement.get(other) is not None:
-                told.append(f"agreement {percent(agreement[other])} %")
-            verdict = files.verdicts.get(other)
+            agreement = labels[other][0]["agreement"] if other in labels else None
+            if agreement is not None:
+                told.append(f"agreement {percent(agreement)} %")
+            verdict = verdicts.get(other)
             if verdict is not None:
                 told.append("kept" if verdict["keep"] else f"rejected ({verdict['rule']})")
             lines.append(", ".join(told))
-        cards.append(Card(f"mask of {parent[sample_id]}", tuple(pictures), tuple(lines)))
+        cards.append(Card(f"mask of {parents[sample_id]}", tuple(pictures), tuple(lines)))
     if not cards:
         return None
     notes = (
-        f"{_EVENLY} Where other samples were made for the very same mask, by another seed or "
+        f"{EVENLY} Where other samples were made for the very same mask, by another seed or "
         "generator, they stand beside it.",
         "The real crop is found again by matching the asked-for mask in its parent; a uniform "
         "mask matches in several places, and the first is shown. In the final mask, pixels are "
@@ -107,20 +148,20 @@ def unconditional_gallery(
     files: ProjectFiles, classes: ClassTable, number: int = 12
 ) -> GalleryView | None:
     """Samples made freely, with the labeller's mask."""
-    made = [row for row in files.rows(LABELLED, ["id", "parent"]) if row["parent"] is None]
-    rows = files.rows_of(LABELLED, evenly([row["id"] for row in made], number), _COLUMNS)
+    rows = files.rows_of(LABELLED, evenly(_freely_made(files), number), _COLUMNS)
     if not rows:
         return None
+    verdicts = files.verdicts_of(rows.keys())
     cards = [
         Card(
             sample_id,
-            (_image(row, "made"), _mask(mask_of(row), classes, "label")),
-            tuple(_verdict(files.verdicts.get(sample_id))),
-            tone=_tone(files.verdicts, sample_id),
+            (_image(row, "made"), mask_picture(mask_of(row), classes, "label")),
+            tuple(_verdict(verdicts.get(sample_id))),
+            tone=_tone(verdicts, sample_id),
         )
         for sample_id, (row,) in sorted(rows.items())
     ]
-    notes = (_EVENLY, "No mask was asked for: the label is what the labeller reads.")
+    notes = (EVENLY, "No mask was asked for: the label is what the labeller reads.")
     return GalleryView(
         "unconditional-samples", "Unconditional samples and their labels", tuple(cards),
         (LABELLED, "curate/verdicts"), notes,
@@ -132,25 +173,28 @@ def rejected_gallery(
 ) -> GalleryView | None:
     """A few rejected samples of each rule, with the reason."""
     by_rule: dict[str, list[str]] = {}
-    for sample_id, verdict in files.verdicts.items():
-        if not verdict["keep"]:
-            by_rule.setdefault(verdict["rule"], []).append(sample_id)
+    for piece in files.batches("curate/verdicts", ["id", "keep", "rule"]):
+        rejected = piece.filter(pc.invert(piece.column("keep")))
+        names, rules = (rejected.column(key).to_pylist() for key in ("id", "rule"))
+        for name, rule in zip(names, rules, strict=True):
+            by_rule.setdefault(rule or "", []).append(name)
     chosen = [i for rule in sorted(by_rule) for i in evenly(by_rule[rule], per_rule)]
     rows = files.rows_of(LABELLED, chosen, _COLUMNS)
+    verdicts = files.verdicts_of(chosen)
     cards = []
     for sample_id in chosen:
         if sample_id not in rows:
             continue
         row = rows[sample_id][0]
-        verdict = files.verdicts[sample_id]
-        pictures = (_image(row, "made"), _mask(mask_of(row), classes, "final mask"))
+        verdict = verdicts[sample_id]
+        pictures = (_image(row, "made"), mask_picture(mask_of(row), classes, "final mask"))
         lines = (f"{verdict['reason']} (rule {verdict['rule']})",)
         cards.append(Card(sample_id, pictures, lines, tone="bad"))
     if not cards:
         return None
     return GalleryView(
         "rejected-samples", "Rejected samples, with the reason", tuple(cards),
-        (LABELLED, "curate/verdicts"), (f"Up to {per_rule} per rule. {_EVENLY}",),
+        (LABELLED, "curate/verdicts"), (f"Up to {per_rule} per rule. {EVENLY}",),
     )  # fmt: skip
 
 
@@ -159,11 +203,10 @@ def caption_gallery(
 ) -> GalleryView | None:
     """Samples of one kind with all their captions, their claims marked, and what the writer saw."""
     samples = REAL if kind == "real" else LABELLED
-    names = [row["id"] for row in files.rows(samples, ["id"])]
-    cards = _caption_cards(files, classes, kind, evenly(names, number))
+    cards = _caption_cards(files, classes, kind, evenly(files.ids(samples), number))
     if not cards:
         return None
-    notes: tuple[str, ...] = (_EVENLY,)
+    notes: tuple[str, ...] = (EVENLY,)
     if kind != "real":
         notes += (
             "A writer that saw the mask tells what the mask says; where image and mask disagree, "
@@ -182,21 +225,18 @@ def contradicted_gallery(
     cards: list[Card] = []
     sources: list[str] = []
     for kind, table in CLAIMS.items():
-        found = sorted(
-            {
-                row["id"]
-                for row in files.rows(table, ["id", "verdict"])
-                if row["verdict"] == "contradicted"
-            }
-        )
-        own = _caption_cards(files, classes, kind, evenly(found, number))
+        found: set[str] = set()
+        for piece in files.batches(table, ["id", "verdict"]):
+            wrong = piece.filter(pc.equal(piece.column("verdict"), "contradicted"))
+            found.update(pc.unique(wrong.column("id")).to_pylist())
+        own = _caption_cards(files, classes, kind, evenly(list(found), number))
         cards += own
         sources += [table, _CAPTIONS[kind]] if own else []
     if not cards:
         return None
     return GalleryView(
         "captions-contradicted", "Captions that the mask contradicts", tuple(cards),
-        tuple(sources), (f"Up to {number} samples of each kind. {_EVENLY}",), wide=True,
+        tuple(sources), (f"Up to {number} samples of each kind. {EVENLY}",), wide=True,
     )  # fmt: skip
 
 
@@ -213,7 +253,7 @@ def _caption_cards(
             continue
         row = rows[sample_id][0]
         own = sorted(captions[sample_id], key=lambda caption: caption["index"])
-        pictures = (_image(row, "image"), _mask(mask_of(row), classes, "mask"))
+        pictures = (_image(row, "image"), mask_picture(mask_of(row), classes, "mask"))
         items = tuple(
             marked(
                 caption["text"],
@@ -226,66 +266,50 @@ def _caption_cards(
     return cards
 
 
-def read_grid(path: Path) -> bytes:
-    """A generator's picture grid; an enlargement by two is undone without loss."""
-    data = path.read_bytes()
-    with Image.open(io.BytesIO(data)) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    small = pixels[::2, ::2]
-    if np.array_equal(small.repeat(2, axis=0).repeat(2, axis=1), pixels):
-        pixels = small
-    return encode_compact(pixels)
+def _parents(files: ProjectFiles) -> dict[str, str]:
+    """Parent of each sample that was made for a mask."""
+    made = files.columns(LABELLED, ["id", "parent"])
+    if made is None:
+        return {}
+    made = made.filter(pc.is_valid(made.column("parent")))
+    columns = (made.column(key).to_pylist() for key in ("id", "parent"))
+    return dict(sorted(zip(*columns, strict=True)))
 
 
-def contact_sheet(gallery: GalleryView) -> bytes:
-    """All pictures of a gallery in one PNG, a card per row."""
-    rows = []
-    for card in gallery.cards:
-        pictures = []
-        for picture in card.pictures:
-            with Image.open(io.BytesIO(picture.png)) as image:
-                pictures.append(np.asarray(image.convert("RGB")))
-        rows.append(pictures)
-    width = max(sum(p.shape[1] + _GAP for p in row) for row in rows)
-    height = sum(max(p.shape[0] for p in row) + _GAP for row in rows)
-    sheet = np.full((height + _GAP, width + _GAP, 3), 255, dtype=np.uint8)
-    top = _GAP
-    for row in rows:
-        left = _GAP
-        for pixels in row:
-            sheet[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
-            left += pixels.shape[1] + _GAP
-        top += max(p.shape[0] for p in row) + _GAP
-    return encode_compact(sheet)
+def _freely_made(files: ProjectFiles) -> list[str]:
+    """Ids of the samples that were made for no mask."""
+    made = files.columns(LABELLED, ["id", "parent"])
+    if made is None:
+        return []
+    names: list[str] = made.filter(pc.is_null(made.column("parent"))).column("id").to_pylist()
+    return names
 
 
-def encode_compact(pixels: ImageU8) -> bytes:
-    """PNG of an RGB image, as small as it gets: it travels in the page."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+def _same_mask(
+    name: str, siblings: Sequence[str], asked: Mapping[str, Sequence[dict[str, Any]]]
+) -> list[str]:
+    """The sample and at most two others that were made for the very same mask."""
+    mask = mask_of(asked[name][0])
+    others = (
+        other
+        for other in siblings
+        if other != name and other in asked and np.array_equal(mask_of(asked[other][0]), mask)
+    )
+    return [name, *others][:_MOST_SIBLINGS]
 
 
 def _parent_picture(row: Mapping[str, Any], crop: LabelMask) -> Picture:
     image, mask = image_of(dict(row)), mask_of(dict(row))
     found = find_crop(mask, crop)
     if found is None:
-        return Picture("real, whole parent", f"real image {row['id']}", encode_image(image))
+        return photo(image, "real, whole parent", f"real image {row['id']}")
     top, left = found
     window = image[top : top + crop.shape[0], left : left + crop.shape[1]]
-    return Picture("real", f"real image {row['id']}, crop", encode_image(window))
+    return photo(window, "real", f"real image {row['id']}, crop")
 
 
 def _image(row: Mapping[str, Any], heading: str) -> Picture:
-    return Picture(heading, f"image {row['id']}", encode_compact(image_of(dict(row))))
-
-
-def _mask(mask: LabelMask, classes: ClassTable, heading: str) -> Picture:
-    present = [label for label in np.unique(mask).tolist() if label < len(classes)]
-    told = listed([classes.names[label] for label in present]) or "nothing known"
-    if (mask == UNKNOWN).any():
-        told += ", and unknown pixels"
-    return Picture(heading, f"mask: {told}", encode_compact(classes.colour_image(mask)))
+    return photo(image_of(dict(row)), heading, f"image {row['id']}")
 
 
 def _verdict(verdict: Mapping[str, Any] | None) -> list[str]:

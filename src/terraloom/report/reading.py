@@ -1,5 +1,10 @@
-"""What a project folder holds, read leniently: what is absent is None, and the page says so."""
+"""What a project folder holds, read leniently: what is absent is None, and the page says so.
 
+Tables may hold hundreds of thousands of images and millions of captions. So whole columns are read
+as Arrow arrays or in batches, never as Python rows, and pictures of the few samples shown only.
+"""
+
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,26 +12,34 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from terraloom.files import read_json, read_lines
 from terraloom.ledger import LEDGER_NAME
 from terraloom.samples import decode, decode_view
 from terraloom.tables import MANIFEST, Table
-from terraloom.types import ImageU8, LabelMask
+from terraloom.types import ImageU8, Int64Array, LabelMask
 
 STAGES: Final = (
     "build", "segment", "generate", "label", "caption", "score", "curate", "benchmark",
 )  # fmt: skip
 """Folders of a project, in the order in which they are made."""
+REAL: Final = "build/samples"
+_BATCH_ROWS: Final = 16384
 
 
 @dataclass(frozen=True)
-class Training:
-    """The history of one training, for a curve."""
+class CellRecord:
+    """One training of the benchmark: where it stands, how it went, what it confused."""
 
-    name: str
+    arm: str
+    architecture: str
     history: tuple[dict[str, float], ...]
+    """Checks on val; empty where they were not kept."""
+    confusion: Int64Array
+    """Pixels of all test places, "truth predicted"."""
 
 
 @dataclass(frozen=True)
@@ -48,28 +61,57 @@ class ProjectFiles:
         table = Table.open(folder)
         return table if table.num_rows else None
 
-    def rows(self, name: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """Light columns of a whole table; no row where the table is not there."""
+    def count_rows(self, name: str) -> int:
+        """Rows of a table; 0 where it is not there."""
         table = self.table(name)
-        if table is None:
-            return []
-        found: list[dict[str, Any]] = table.read(list(columns)).to_pylist()
-        return found
+        return 0 if table is None else table.num_rows
+
+    def columns(self, name: str, columns: Sequence[str]) -> pa.Table | None:
+        """Light columns of a whole table as Arrow arrays; None where there is no row."""
+        table = self.table(name)
+        return None if table is None else table.read(list(columns))
+
+    def batches(self, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Light columns of a table, a piece at a time: for tables of millions of rows."""
+        table = self.table(name)
+        if table is not None:
+            for batch in table.batches(list(columns), rows=_BATCH_ROWS):
+                yield pa.Table.from_batches([batch])
+
+    def ids(self, name: str) -> list[str]:
+        """Ids of all samples of a table in order, each once; none where it is not there."""
+        found = self.columns(name, ["id"])
+        return [] if found is None else sorted(pc.unique(found.column("id")).to_pylist())
 
     def rows_of(
         self, name: str, ids: Collection[str], columns: Sequence[str] | None = None
     ) -> dict[str, list[dict[str, Any]]]:
-        """Whole rows of a few samples by id; row groups without them are not read."""
+        """Whole rows of a few samples by id; shards and row groups without them are not read."""
         table = self.table(name)
         found: dict[str, list[dict[str, Any]]] = {}
         if table is None or not ids:
             return found
-        wanted = [("id", "in", sorted(ids))]
-        for path in table.paths:
-            chosen = None if columns is None else list(columns)
-            part = pq.read_table(path, columns=chosen, filters=wanted)
-            for row in part.to_pylist():
+        chosen = None if columns is None else list(columns)
+
+        def look(path: Path, wanted: Sequence[str]) -> None:
+            for row in pq.read_table(
+                path, columns=chosen, filters=[("id", "in", wanted)]
+            ).to_pylist():
                 found.setdefault(row["id"], []).append(row)
+
+        # Rows stand in the order of their ids, so that a shard's ends tell what it holds. A table
+        # from elsewhere may not keep that order: whoever is missing is looked for in the rest.
+        rest = []
+        for path, entry in zip(table.paths, table.manifest["shards"], strict=True):
+            first, last = entry["first_id"], entry["last_id"]
+            own = [] if first is None else [name for name in sorted(ids) if first <= name <= last]
+            if own:
+                look(path, own)
+            rest.append((path, set(own)))
+        for path, seen in rest:
+            missing = sorted(set(ids) - found.keys() - seen)
+            if missing:
+                look(path, missing)
         return found
 
     def stage_record(self, stage: str) -> dict[str, Any] | None:
@@ -88,10 +130,25 @@ class ProjectFiles:
         return self.json("score/summary.json") or {}
 
     @cached_property
-    def verdicts(self) -> dict[str, dict[str, Any]]:
-        """Keep or reject by id of synthetic sample."""
+    def source_files(self) -> list[dict[str, Any]]:
+        """Distinct source files of the real samples."""
+        found: dict[tuple[str, ...], dict[str, Any]] = {}
+        for batch in self.batches(REAL, ["source"]):
+            flat = pc.list_flatten(batch.column("source").combine_chunks())
+            if not len(flat):
+                continue
+            names = [field.name for field in flat.type]
+            distinct = pa.Table.from_struct_array(flat).group_by(names).aggregate([])
+            for file in distinct.to_pylist():
+                found[tuple(str(file[key]) for key in names)] = file
+        return [file for _, file in sorted(found.items())]
+
+    def verdicts_of(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Keep or reject of a few synthetic samples, by id."""
         columns = ["id", "keep", "rule", "reason"]
-        return {row["id"]: row for row in self.rows("curate/verdicts", columns)}
+        return {
+            name: rows[0] for name, rows in self.rows_of("curate/verdicts", ids, columns).items()
+        }
 
     @cached_property
     def looks(self) -> list[dict[str, Any]]:
@@ -104,16 +161,45 @@ class ProjectFiles:
         states = (self.folder / "generate" / "models").glob("*/state.json")
         return sorted(path.parent.name for path in states)
 
-    @property
-    def cells(self) -> Iterator[Training]:
-        """Trainings of the benchmark, named architecture-arm-seed, by name."""
-        for path in sorted((self.folder / "benchmark" / "cells").glob("*/state.json")):
-            yield Training(path.parent.name, tuple(read_json(path)["summary"]["history"]))
+    @cached_property
+    def cells(self) -> list[CellRecord]:
+        """Finished trainings of the benchmark, wherever below its folder they stand, by path."""
+        found = []
+        for path in sorted((self.folder / "benchmark").rglob("result.json")):
+            result = read_json(path)
+            if not {"arm", "architecture", "confusion"} <= result.keys():
+                continue
+            state = path.with_name("state.json")
+            history = read_json(state)["summary"].get("history", []) if state.exists() else []
+            matrices = list(result["confusion"].values())
+            found.append(
+                CellRecord(
+                    result["arm"], result["architecture"], tuple(history),
+                    np.sum(np.array(matrices, dtype=np.int64), axis=0),
+                )
+            )  # fmt: skip
+        return found
 
     def last_grid(self, generator: str) -> Path | None:
         """The newest picture grid of a generator."""
         grids = sorted((self.folder / "generate" / "models" / generator).glob("grid-*.png"))
         return grids[-1] if grids else None
+
+
+def tally(pieces: Iterator[pa.Table], keys: Sequence[str]) -> Counter[tuple[Any, ...]]:
+    """How many rows have each combination of values.
+
+    Args:
+        pieces: of a table, as `ProjectFiles.batches` gives them.
+        keys: columns of plain values.
+    """
+    found: Counter[tuple[Any, ...]] = Counter()
+    for piece in pieces:
+        counted = piece.group_by(list(keys)).aggregate([([], "count_all")])
+        columns = [counted.column(key).to_pylist() for key in (*keys, "count_all")]
+        for *values, number in zip(*columns, strict=True):
+            found[tuple(values)] += number
+    return found
 
 
 def evenly(names: Sequence[str], number: int) -> list[str]:

@@ -1,23 +1,29 @@
 """The other sections of the page: what is shown, in which order, and the caveats with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from terraloom.caption_inputs import TELLING
 from terraloom.classes import ClassTable
 from terraloom.report import claim_tables, figures, galleries, tables, text_tables
-from terraloom.report.findings import APART, flat, legend, outsiders, source_files
+from terraloom.report.caption_table import corpora_table, writers_table
+from terraloom.report.findings import APART, flat, legend, outsiders
 from terraloom.report.marking import claims_legend
-from terraloom.report.reading import STAGES, ProjectFiles
+from terraloom.report.pictures import JPEG_NOTE, read_grid
+from terraloom.report.reading import REAL, STAGES, ProjectFiles, tally
 from terraloom.report.repair_table import REPAIRS, repair_table
 from terraloom.report.views import (
     Block,
+    Drawing,
     FigureView,
     PipelineView,
     Section,
+    Source,
     StepView,
     TableView,
     TextView,
@@ -26,7 +32,6 @@ from terraloom.report.views import (
 from terraloom.report.wording import count, listed, percent, plural, short_hash
 from terraloom.types import Float64Array
 
-"""Silhouettes above this are commonly read as separate groups."""
 _LIMIT_FILES: Final = 12
 _LIMIT_PLACES: Final = 12
 _UNMEASURED: Final = {
@@ -35,30 +40,29 @@ _UNMEASURED: Final = {
     "clipscore": "CLIPScore",
 }
 _EMBEDDING: Final = "score/embedding.parquet"
+_BETWEEN: Final = "\x1f"
+"""Parts a list that is counted as one text; no writer sees anything of that name."""
 
 
 def data_section(files: ProjectFiles, classes: ClassTable) -> Section:
     """Where the real data came from, how it was filtered and split, and whether it leaks."""
     title = "Real data"
-    if files.table(galleries.REAL) is None:
+    rows = files.columns(REAL, ["split", "place", "date"])
+    if rows is None:
         return Section("data", title, (missing("build", "real sample"),))
-    rows = files.rows(galleries.REAL, ["id", "split", "place", "date", "shares"])
-    used = source_files(files)
-    blocks: list[Block] = [tables.licences_table(used), tables.splits_table(rows)]
-    dates = sorted({row["date"] for row in rows if row["date"] is not None})
-    if dates:
-        told = f"{dates[0]}" if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    used = files.source_files
+    patches = tally(iter((rows,)), ("split", "place"))
+    blocks: list[Block] = [tables.licences_table(used), tables.splits_table(patches)]
+    dates = pc.min_max(rows.column("date")).as_py()
+    if dates["min"] is not None:
+        told = " to ".join(dict.fromkeys(str(dates[key]) for key in ("min", "max")))
         blocks.append(TextView(f"Dates of the images: {told}.", "small"))
-    shares = {}
-    for role in ("train", "val", "test"):
-        own = [row["shares"] for row in rows if row["split"] == role]
-        if own:
-            shares[f"{role} ({len(own)})"] = np.array(own, dtype=np.float64).mean(axis=0)
+    shares = _mean_shares(files, len(classes))
     blocks.append(
         FigureView(
             "class-shares", "Class shares of each role",
             "Stacked bars of the mean class shares of train, val and test.",
-            figures.class_shares(shares, classes), (f"{galleries.REAL}, column shares",),
+            figures.class_shares(shares, classes), (f"{REAL}, column shares",),
             ("Means over samples; the number of samples is in brackets.",),
         )
     )  # fmt: skip
@@ -69,8 +73,12 @@ def data_section(files: ProjectFiles, classes: ClassTable) -> Section:
     blocks.append(
         tables.filters_table(filters) if filters else missing("build", "record of the filters")
     )
-    for name, reason in (filters or {}).get("left_out", {}).items():
+    left_out = list((filters or {}).get("left_out", {}).items())
+    for name, reason in left_out[:_LIMIT_FILES]:
         blocks.append(TextView(f"Left out before cutting: {name}. {reason}", "warning"))
+    if len(left_out) > _LIMIT_FILES:
+        more = count(len(left_out) - _LIMIT_FILES)
+        blocks.append(TextView(f"{more} more were left out (build/filters.json).", "warning"))
     leaks = files.json("build/leaks.json")
     blocks.append(tables.leaks_table(leaks) if leaks else missing("build", "leak test"))
     drawn = files.folder / "build" / "split-map.png"
@@ -79,11 +87,11 @@ def data_section(files: ProjectFiles, classes: ClassTable) -> Section:
             FigureView(
                 "split-map", "Where the roles lie",
                 "A map of the footprints of all patches, coloured by role.",
-                drawn.read_bytes(), ("build/split-map.png",),
+                Drawing(read_grid(drawn)), ("build/split-map.png",),
                 ("Grey patches were left out between the roles.",),
             )
         )  # fmt: skip
-    blocks.append(tables.places_table(rows, _LIMIT_PLACES))
+    blocks.append(tables.places_table(patches, _LIMIT_PLACES))
     blocks.append(tables.sources_table(used, _LIMIT_FILES))
     return Section("data", title, tuple(blocks))
 
@@ -175,7 +183,11 @@ def captions_section(files: ProjectFiles, classes: ClassTable) -> Section:
         blocks.append(writers)
     redundancy = files.scores.get("redundancy")
     if redundancy:
-        blocks.append(tables.redundancy_table(redundancy))
+        blocks += [
+            corpora_table(files.scores),
+            tables.redundancy_table(redundancy),
+            writers_table(),
+        ]
         digits = redundancy.get("all", {})
         blocks.append(
             TextView(
@@ -207,7 +219,7 @@ def published_section(files: ProjectFiles) -> Section:
     """The paper's table beside this run's."""
     results = files.results
     scope = results["table"][0]["architecture"] if results else ""
-    owners = sorted({str(f["attribution"]) for f in source_files(files) if f["attribution"]})
+    owners = sorted({str(f["attribution"]) for f in files.source_files if f["attribution"]})
     data = f" Here the real rows are: {'; '.join(owners)}." if owners else ""
     blocks: tuple[Block, ...] = (
         TextView(
@@ -223,8 +235,16 @@ def published_section(files: ProjectFiles) -> Section:
     return Section("published", "Published figures beside this run", blocks)
 
 
-def provenance_section(files: ProjectFiles, provenance: Mapping[str, Any]) -> Section:
-    """Versions, settings, stage records, budgets."""
+def provenance_section(
+    files: ProjectFiles, provenance: Mapping[str, Any], sources: Sequence[Source]
+) -> Section:
+    """Versions, settings, stage records, budgets, and every file that a number came from.
+
+    Args:
+        files: of the project.
+        provenance: as `write_report` takes it.
+        sources: of all other sections.
+    """
     versions = {str(k): v for k, v in sorted(dict(provenance.get("versions") or {}).items())}
     known = {
         "terraloom": provenance.get("terraloom") or versions.get("terraloom"),
@@ -237,7 +257,9 @@ def provenance_section(files: ProjectFiles, provenance: Mapping[str, Any]) -> Se
     blocks: list[Block] = [
         TextView(
             "Every figure and table names the files that it was made from, as paths inside the "
-            "project folder. This page computes no score.",
+            "project folder, and the run that made each file: the key of its stage's settings "
+            "and inputs, as in the table of stages below. This page computes no score. "
+            f"{JPEG_NOTE}",
         ),
         tables.pairs_table("This run", ("what", "value"), facts, "handed over by the run"),
     ]
@@ -248,6 +270,8 @@ def provenance_section(files: ProjectFiles, provenance: Mapping[str, Any]) -> Se
             )
         )
     blocks.append(tables.stages_table({stage: files.stage_record(stage) for stage in STAGES}))
+    if sources:
+        blocks.append(tables.sources_read_table(sources))
     recipe = files.json("benchmark/recipe.json")
     if recipe is not None:
         blocks.append(
@@ -265,14 +289,38 @@ def provenance_section(files: ProjectFiles, provenance: Mapping[str, Any]) -> Se
     return Section("provenance", "Provenance", tuple(blocks))
 
 
+def _mean_shares(files: ProjectFiles, num_classes: int) -> dict[str, Float64Array]:
+    """Mean class shares of each role, the number of samples in the name."""
+    sums: dict[str, Float64Array] = {}
+    numbers: dict[str, int] = {}
+    for piece in files.batches(REAL, ["split", "shares"]):
+        flat = pc.list_flatten(piece.column("shares").combine_chunks())
+        shares = flat.to_numpy(zero_copy_only=False).reshape(-1, num_classes)
+        split = np.array(piece.column("split").to_pylist(), dtype=object)
+        for role in ("train", "val", "test"):
+            own = shares[split == role]
+            if len(own):
+                sums[role] = sums.get(role, 0.0) + own.sum(axis=0, dtype=np.float64)
+                numbers[role] = numbers.get(role, 0) + len(own)
+    return {
+        f"{role} ({count(numbers[role])})": sums[role] / numbers[role]
+        for role in ("train", "val", "test")
+        if role in sums
+    }
+
+
 def _writers(files: ProjectFiles) -> TableView | None:
     """Writers with what they saw, over all captions."""
     found: dict[tuple[str, str, str, str, str], int] = {}
     for kind in ("real", "synthetic"):
-        for row in files.rows(f"caption/{kind}", ["writer", "mode", "saw", "model"]):
-            saw = listed(row["saw"] or []) or "nothing"
-            key = (kind, row["writer"], row["model"] or "", row["mode"], saw)
-            found[key] = found.get(key, 0) + 1
+        pieces = files.batches(f"caption/{kind}", ["writer", "mode", "saw", "model"])
+        for values, number in tally(
+            map(_joined, pieces), ("writer", "model", "mode", "saw")
+        ).items():
+            writer, model, mode, saw = values
+            seen = listed(saw.split(_BETWEEN)) if saw else "nothing"
+            key = (kind, writer, model or "", mode, seen)
+            found[key] = found.get(key, 0) + number
     if not found:
         return None
     rows = []
@@ -301,6 +349,12 @@ def _writers(files: ProjectFiles) -> TableView | None:
     )
 
 
+def _joined(piece: pa.Table) -> pa.Table:
+    """Captions with the list of what their writer saw as one text, so that it can be counted."""
+    place = piece.schema.get_field_index("saw")
+    return piece.set_column(place, "saw", pc.binary_join(piece.column("saw"), _BETWEEN))
+
+
 _STEPS: Final = (
     ("build", "find pairs, cut, filter, split by place, test for leaks", "all roles"),
     ("segment", "train the labeller", "fits train, steers by val"),
@@ -315,23 +369,16 @@ _STEPS: Final = (
 
 def _made(files: ProjectFiles) -> dict[str, str]:
     """What each stage made, in numbers; empty where it has not run."""
-
-    def size(name: str) -> int:
-        table = files.table(name)
-        return table.num_rows if table is not None else 0
-
     made = dict.fromkeys(STAGES, "")
-    if real := size("build/samples"):
+    if real := files.count_rows(REAL):
         made["build"] = plural(real, "real sample")
     if labeller := files.json("segment/labeller/state.json"):
         made["segment"] = f"val F1 {percent(labeller['summary']['best_val_f1'])} %"
-    if samples := size("generate/samples"):
+    if samples := files.count_rows("generate/samples"):
         made["generate"] = plural(samples, "synthetic sample")
-    if masks := size("label/samples"):
+    if masks := files.count_rows("label/samples"):
         made["label"] = plural(masks, "mask")
-    if captions := len(files.rows("caption/real", ["id"])) + len(
-        files.rows("caption/synthetic", ["id"])
-    ):
+    if captions := sum(files.count_rows(f"caption/{kind}") for kind in ("real", "synthetic")):
         made["caption"] = plural(captions, "caption")
     if files.scores:
         made["score"] = plural(len(files.scores), "scorer")

@@ -1,14 +1,17 @@
 """The section on synthetic data: samples, generators while they trained, labels, curation."""
 
 import numpy as np
+import pyarrow.compute as pc
 
 from terraloom.classes import ClassTable
 from terraloom.report import figures, galleries, tables
 from terraloom.report.findings import flat, legend
 from terraloom.report.generator_tables import running_figures
+from terraloom.report.pictures import read_grid
 from terraloom.report.reading import ProjectFiles
 from terraloom.report.views import (
     Block,
+    Drawing,
     FigureView,
     Section,
     TextView,
@@ -25,6 +28,7 @@ def synthetic_section(files: ProjectFiles, classes: ClassTable) -> Section:
     if files.table(galleries.LABELLED) is None:
         blocks.append(missing("label", "labelled synthetic sample"))
     pictures = [
+        galleries.sample_grid(files, classes),
         galleries.conditional_gallery(files, classes),
         galleries.unconditional_gallery(files, classes),
     ]
@@ -88,7 +92,7 @@ def _generator_blocks(files: ProjectFiles) -> list[Block]:
             FigureView(
                 f"grid-{slug}", f"Picture grid of {name} at its last check",
                 f"Grid of masks, real images and samples of {name}.",
-                galleries.read_grid(path), (f"generate/models/{name}/{path.name}",),
+                Drawing(read_grid(path)), (f"generate/models/{name}/{path.name}",),
                 (
                     "Rows of fixed train masks: mask, real image, then one image per seed. A last "
                     "row of a generator that also makes images freely is unconditional.",
@@ -141,26 +145,21 @@ def _label_blocks(files: ProjectFiles) -> list[Block]:
 
 
 def _label_values(files: ProjectFiles) -> dict[str, dict[str, Float64Array]]:
+    """Figures of the samples by column and origin; samples without a figure are left out."""
     names = ("agreement", "confidence", "known_share")
-    labels = files.rows("label/labels", ["id", *names])
-    if not labels:
+    labels = files.columns("label/labels", ["id", *names])
+    samples = files.columns(galleries.LABELLED, ["id", "origin"])
+    if labels is None or samples is None:
         return {}
-    origin = {row["id"]: row["origin"] for row in files.rows(galleries.LABELLED, ["id", "origin"])}
-    origins = sorted(set(origin.values()))
-    return {
-        column: {
-            o: np.array(
-                [
-                    row[column]
-                    for row in labels
-                    if origin.get(row["id"]) == o and row[column] is not None
-                ],
-                dtype=np.float64,
-            )
-            for o in origins
-        }
-        for column in names
-    }
+    joined = labels.join(samples, "id", join_type="inner")
+    origins = sorted(pc.unique(joined.column("origin")).to_pylist())
+    found: dict[str, dict[str, Float64Array]] = {column: {} for column in names}
+    for origin in origins:
+        own = joined.filter(pc.equal(joined.column("origin"), origin))
+        for column in names:
+            values = pc.drop_null(own.column(column)).to_numpy()
+            found[column][origin] = values.astype(np.float64)
+    return found
 
 
 def _curation_blocks(files: ProjectFiles, classes: ClassTable) -> list[Block]:

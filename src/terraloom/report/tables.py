@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from terraloom.arms import is_control
 from terraloom.report import published
-from terraloom.report.views import Cell, TableView
+from terraloom.report.views import Cell, Source, TableView
 from terraloom.report.wording import (
     ABSENT,
     count,
@@ -150,14 +150,19 @@ def published_table(results: Mapping[str, Any] | None, scope: str) -> TableView:
     for arm in published.ARMS:
         theirs = (arm.f1, arm.iou, arm.precision, arm.recall)
         ours = [
-            percent(own[arm.arm][metric]["mean"]) if arm.arm in own else ABSENT
+            number(
+                percent(own[arm.arm][metric]["mean"]),
+                interval(own[arm.arm][metric]["low"], own[arm.arm][metric]["high"]),
+            )
+            if arm.arm in own
+            else number(ABSENT)
             for metric in ("f1", "iou", "precision", "recall")
         ]
         rows.append(
             (
                 name(arm.arm, arm.rows),
                 *(number(ABSENT if v is None else f"{v:.2f}") for v in theirs),
-                *(number(value) for value in ours),
+                *ours,
             )
         )
     return TableView(
@@ -171,21 +176,21 @@ def published_table(results: Mapping[str, Any] | None, scope: str) -> TableView:
         (
             "Paper: mean of six architectures, one run each, no interval; ARAS400k, 256-pixel "
             "patches of Türkiye, EfficientNet-B7, arms not matched in updates. "
+            "This run: mean over runs, in brackets its 95 % interval. "
             f"A figure that one side lacks is {ABSENT}.",
         ),
     )  # fmt: skip
 
 
-def splits_table(rows: Sequence[Mapping[str, Any]]) -> TableView:
+def splits_table(patches: Mapping[tuple[Any, ...], int]) -> TableView:
     """Patches and places per role.
 
     Args:
-        rows: split and place of each real sample.
+        patches: number of real samples by (split, place).
     """
     cells = []
     for role in ("train", "val", "test"):
-        own = [row for row in rows if row["split"] == role]
-        places = Counter(row["place"] for row in own)
+        places = {place: total for (split, place), total in patches.items() if split == role}
         sizes = sorted(set(places.values()))
         spread = (
             ABSENT if not sizes else " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
@@ -195,10 +200,12 @@ def splits_table(rows: Sequence[Mapping[str, Any]]) -> TableView:
             "val": "early stops and choices of recipe",
             "test": "one look per locked recipe and cell",
         }[role]
-        counts = (number(count(len(own))), number(count(len(places))), number(spread))
+        held = number(count(sum(places.values())))
+        counts = (held, number(count(len(places))), number(spread))
         cells.append((name(role), *counts, Cell(use)))
-    total = number(count(len({row["place"] for row in rows})))
-    cells.append((name("all"), number(count(len(rows))), total, number(""), Cell("")))
+    total = number(count(len({place for _, place in patches})))
+    held = number(count(sum(patches.values())))
+    cells.append((name("all"), held, total, number(""), Cell("")))
     return TableView(
         "Real samples per role",
         ("role", "samples", "places", "samples per place", "used for"),
@@ -207,12 +214,12 @@ def splits_table(rows: Sequence[Mapping[str, Any]]) -> TableView:
     )
 
 
-def places_table(rows: Sequence[Mapping[str, Any]], limit: int) -> TableView:
-    """Samples of the largest places."""
+def places_table(patches: Mapping[tuple[Any, ...], int], limit: int) -> TableView:
+    """Samples of the largest places, from the number of real samples by (split, place)."""
     found: dict[str, dict[str, int]] = {}
-    for row in rows:
-        entry = found.setdefault(str(row["place"]), {})
-        entry[row["split"]] = entry.get(row["split"], 0) + 1
+    for (split, place), total in patches.items():
+        entry = found.setdefault(str(place), {})
+        entry[split or ""] = entry.get(split or "", 0) + total
     ordered = sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0]))
     cells = [
         (name(place), Cell(listed(sorted(entry))), number(count(sum(entry.values()))))
@@ -386,7 +393,7 @@ def silhouette_table(summary: Mapping[str, Any]) -> TableView:
 
 
 def redundancy_table(summary: Mapping[str, Any]) -> TableView:
-    """Redundancy of this run's captions beside the literature."""
+    """Redundancy of this run's captions: exact, folded, near, within and across images."""
     rows: list[tuple[Cell, ...]] = []
     for kind in sorted(summary, key=lambda k: (k == "all", k)):
         entry = summary[kind]
@@ -403,23 +410,16 @@ def redundancy_table(summary: Mapping[str, Any]) -> TableView:
                 number(percent(entry["rarefied"], 2), f"of {count(entry['rarefied_count'])}"),
             )
         )
-    for corpus in published.CORPORA:
-        blank = tuple(number(ABSENT) for _ in range(5))
-        exact = number(f"{corpus.redundancy:.2f}")
-        captions = number(count(corpus.captions))
-        rows.append((name(corpus.name, "published"), captions, number(ABSENT), exact, *blank))
     return TableView(
-        "Caption redundancy beside the literature, in percent",
+        "Where captions repeat, in percent",
         (
             "corpus", "captions", "unique", "redundancy", "case and punctuation folded",
             "near-duplicates", "within an image", "across images", "rarefied",
         ),
         tuple(rows),
-        (f"{SUMMARY}, redundancy", published.PAPER),
+        (f"{SUMMARY}, redundancy",),
         (
-            "Redundancy is 1 − unique captions / captions over the whole corpus. It grows with the "
-            "corpus, so rows compare only at equal counts: a small corpus looks better than it "
-            "is. Within and across add up to redundancy; rarefied is expected of as many captions "
+            "Within and across add up to redundancy; rarefied is expected of as many captions "
             "as the smaller corpus of this run holds. Near-duplicates share 80 % of their word "
             "pairs with an earlier caption.",
         ),
@@ -472,6 +472,30 @@ def pairs_table(
         tuple((name(key), Cell(str(value), "", "code")) for key, value in rows.items()),
         (source,),
         folded=folded,
+    )
+
+
+def sources_read_table(sources: Sequence[Source]) -> TableView:
+    """Every file that the page read, with the run that made it and its checksum."""
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for source in sources:
+        parts = rows.setdefault((source.file, source.run, source.sha256), [])
+        parts += [source.part] if source.part else []
+    return TableView(
+        "Files that the numbers came from",
+        ("file", "used", "run", "SHA-256"),
+        tuple(
+            (
+                Cell(file, "", "code"),
+                Cell("; ".join(parts)),
+                Cell(short_hash(run), "", "hash"),
+                Cell(short_hash(digest), "", "hash"),
+            )
+            for (file, run, digest), parts in rows.items()
+        ),
+        ("<stage>/stage.json",),
+        ("Of a table of many files the checksum is its manifest's, which holds those of all.",),
+        folded=True,
     )
 
 

@@ -5,9 +5,10 @@ from typing import Any, Final
 
 from terraloom.arms import is_control
 from terraloom.ledger import LEDGER_NAME, count_looks
-from terraloom.report import figures, tables
-from terraloom.report.findings import APART, outsiders, source_files, strangers
-from terraloom.report.reading import ProjectFiles, Training
+from terraloom.report import benchmark_figures, tables
+from terraloom.report.confusion_section import confusion_section
+from terraloom.report.findings import APART, outsiders, strangers
+from terraloom.report.reading import ProjectFiles
 from terraloom.report.views import (
     Block,
     FigureView,
@@ -55,7 +56,7 @@ def verdict_section(files: ProjectFiles) -> Section:
                 "paired-differences",
                 "Paired differences of macro F1",
                 "Forest plot; the same figures stand in the table below.",
-                figures.paired_differences(rows),
+                benchmark_figures.paired_differences(rows),
                 (tables.RESULTS,),
                 (
                     "Lines: 95 % intervals. An arm helps where every interval against a control "
@@ -71,6 +72,7 @@ def verdict_section(files: ProjectFiles) -> Section:
     ]
     per_class = _class_blocks(results, first)
     curves = _curves(files, results)
+    confusions = confusion_section(files)
     extra = [_scope_section(results, scope) for scope in scopes[1:]]
     return Section(
         "verdict",
@@ -78,6 +80,7 @@ def verdict_section(files: ProjectFiles) -> Section:
         tuple(blocks),
         (
             Section("verdict-classes", "Per class", tuple(per_class)),
+            confusions,
             Section("verdict-curves", "Validation curves", tuple(curves)),
             *extra,
         ),
@@ -109,7 +112,7 @@ def _verdict(results: Mapping[str, Any], files: ProjectFiles, first: str) -> Ver
         (f"{percent(results['aa']['rate'])} %", "false alarms, A/A"),
     ]
     sources = (tables.RESULTS, LEDGER_NAME, "build/samples")
-    owners = sorted({str(f["attribution"]) for f in source_files(files) if f["attribution"]})
+    owners = sorted({str(f["attribution"]) for f in files.source_files if f["attribution"]})
     data = "; ".join(owners) or "source not stated"
     return VerdictView(results["sentence"], word, arms, data, tuple(facts), sources)
 
@@ -274,7 +277,7 @@ def _class_blocks(results: Mapping[str, Any], scope: str) -> list[Block]:
                 f"class-differences-{scope}" if scope != "all" else "class-differences",
                 "F1 per class, arm minus the best control",
                 "Dot plots with intervals; the same figures stand in the table below.",
-                figures.class_differences(rows, results["design"]["classes"]),
+                benchmark_figures.class_differences(rows, results["design"]["classes"]),
                 (tables.RESULTS,),
                 ("Filled: different from zero after Holm's correction. Hollow: no evidence.",),
             ),
@@ -285,23 +288,22 @@ def _class_blocks(results: Mapping[str, Any], scope: str) -> list[Block]:
 
 
 def _curves(files: ProjectFiles, results: Mapping[str, Any]) -> list[Block]:
-    design = results["design"]
-    named: list[tuple[str, Training]] = []
-    cells = {cell.name: cell for cell in files.cells}
-    for arm in design["arms"]:
-        for architecture in design["architectures"]:
-            for index in range(design["segmenter_seeds"]):
-                cell = cells.get(f"{architecture}-{arm}-{index}")
-                if cell is not None and cell.history:
-                    named.append((arm, cell))
+    arms = results["design"]["arms"]
+    named = sorted(
+        (cell for cell in files.cells if cell.history and cell.arm in arms),
+        key=lambda cell: arms.index(cell.arm),
+    )
     if not named:
         return [missing("benchmark", "training history of the runs")]
     return [
         FigureView(
             "validation-curves", "Macro F1 on val while the arms trained",
             "Line plot of validation macro F1 against training images, by arm.",
-            figures.validation_curves(named), ("benchmark/cells/*/state.json",),
-            ("One line per run. Val steers the choice of weights, so it is no estimate of test.",),
+            benchmark_figures.validation_curves(named), ("benchmark/cells/*/state.json",),
+            (
+                "One line per run, of many runs their mean. Val steers the choice of weights, so "
+                "it is no estimate of test.",
+            ),
         )
     ]  # fmt: skip
 

@@ -2,7 +2,33 @@
 
 import base64
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
+
+_MEDIA: Final = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+"""What a picture's first bytes say of it."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as it is drawn."""
+
+    png: bytes = field(repr=False)
+    svg: str = field(default="", repr=False)
+    """The same in shapes and letters; empty where pixels are the message."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where figures came from: a file of the project, and the run that made it."""
+
+    file: str
+    """Path inside the project folder, or a publication."""
+    part: str = ""
+    """Which part of the file."""
+    run: str = ""
+    """Key of the stage's settings and inputs, as its record holds it; empty where there is none."""
+    sha256: str = ""
+    """Of the file, or of a table's manifest; empty for what is no single file."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +58,12 @@ class TableView:
 
 @dataclass(frozen=True)
 class FigureView:
-    """A drawn figure: embedded in the page and saved as figures/<name>.png."""
+    """A drawn figure: part of the page, and saved as figures/<name>.png (and .svg)."""
 
     name: str
     title: str
     alt: str
-    png: bytes = field(repr=False)
+    drawing: Drawing
     sources: tuple[str, ...]
     notes: tuple[str, ...] = ()
     pixelated: bool = False
@@ -47,7 +73,7 @@ class FigureView:
     @property
     def uri(self) -> str:
         """The picture as a data address."""
-        return data_uri(self.png)
+        return data_uri(self.drawing.png)
 
 
 @dataclass(frozen=True)
@@ -56,12 +82,12 @@ class Picture:
 
     heading: str
     alt: str
-    png: bytes = field(repr=False)
+    data: bytes = field(repr=False)
 
     @property
     def uri(self) -> str:
         """The picture as a data address."""
-        return data_uri(self.png)
+        return data_uri(self.data)
 
 
 @dataclass(frozen=True)
@@ -202,6 +228,7 @@ def missing(stage: str, what: str) -> TextView:
                     "missing")  # fmt: skip
 
 
-def data_uri(png: bytes) -> str:
-    """A PNG as an address that needs no request."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def data_uri(picture: bytes) -> str:
+    """A PNG or JPEG as an address that needs no request."""
+    media = next(kind for mark, kind in _MEDIA.items() if picture.startswith(mark))
+    return f"data:{media};base64," + base64.b64encode(picture).decode("ascii")

@@ -1,0 +1,212 @@
+"""How much synthetic, how much real? Macro F1 and gain over ratio and size arms, where they ran."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from terraloom.arms import is_control
+from terraloom.report import benchmark_figures
+from terraloom.report.reading import ProjectFiles
+from terraloom.report.tables import RESULTS, name, number
+from terraloom.report.views import Block, Cell, FigureView, Section, TableView
+from terraloom.report.wording import ABSENT, count, interval, percent, points
+
+_NAMED: Final = re.compile(r"(?P<base>.+)@(?P<value>\d+(?:\.\d+)?)(?P<unit>x|%)")
+
+
+@dataclass(frozen=True)
+class CurveArm:
+    """An arm whose name says how much of something it trains on."""
+
+    name: str
+    base: str
+    """The arm that it is a smaller or larger form of."""
+    at: float
+    """Synthetic images per real one, or percent of the real ones."""
+    unit: str
+    """ "x" for a ratio, "%" for a share of the real rows."""
+
+
+def parse_arm(arm: str) -> CurveArm | None:
+    """What an arm's name says of its size, or None.
+
+    Example:
+        >>> parse_arm("real+both@0.5x")
+        CurveArm(name='real+both@0.5x', base='real+both', at=0.5, unit='x')
+        >>> parse_arm("real+both") is None
+        True
+    """
+    found = _NAMED.fullmatch(arm)
+    if found is None:
+        return None
+    return CurveArm(arm, found["base"], float(found["value"]), found["unit"])
+
+
+def curves_section(files: ProjectFiles) -> Section | None:
+    """Curves over ratio arms ("real+both@0.5x") and size arms ("real@25%"); None without any."""
+    results = files.results
+    if results is None or not results["table"]:
+        return None
+    scope = results["table"][0]["architecture"]
+    rows = {row["arm"]: row for row in results["table"] if row["architecture"] == scope}
+    arms = [arm for arm in map(parse_arm, rows) if arm is not None]
+    blocks: list[Block] = []
+    ratios = _ordered(arms, "x")
+    if ratios:
+        blocks += _ratio_blocks(results, rows, ratios, scope)
+    sizes = _ordered(arms, "%")
+    if sizes:
+        blocks += _size_blocks(results, rows, sizes)
+    if not blocks:
+        return None
+    return Section("curves", "How much synthetic, how much real?", tuple(blocks))
+
+
+def _ordered(arms: Sequence[CurveArm], unit: str) -> dict[str, list[CurveArm]]:
+    """Arms of one unit by what they are a form of, smallest first."""
+    found: dict[str, list[CurveArm]] = {}
+    for arm in sorted(arms, key=lambda arm: arm.at):
+        if arm.unit == unit:
+            found.setdefault(arm.base, []).append(arm)
+    return found
+
+
+def _ratio_blocks(
+    results: Mapping[str, Any],
+    rows: Mapping[str, Mapping[str, Any]],
+    ratios: Mapping[str, Sequence[CurveArm]],
+    scope: str,
+) -> list[Block]:
+    controls = {arm: row["f1"] for arm, row in rows.items() if _whole_control(arm)}
+    best = max(controls, key=lambda arm: controls[arm]["mean"]) if controls else None
+    gains = {
+        row["arm"]: row
+        for row in results["differences"]
+        if row["architecture"] == scope and row["metric"] == "f1" and row["control"] == best
+    }
+    lines = {
+        base: [{"at": arm.at, **rows[arm.name]["f1"]} for arm in arms]
+        for base, arms in ratios.items()
+    }
+    told = f" Dashed, with its interval: {best}, the strongest control." if best else ""
+    blocks: list[Block] = [
+        FigureView(
+            "ratio-curve", "Macro F1 over synthetic images per real image",
+            "Lines with intervals over the ratio of synthetic to real images.",
+            benchmark_figures.curve(
+                lines, across="synthetic images per real image (each step doubles)",
+                along="macro F1 on test, %", doubling=True,
+                level=controls[best] if best else None,
+            ),
+            (RESULTS,),
+            (
+                f"Every arm sees the same number of images; 95 % intervals.{told} Intervals of "
+                "single arms say less than those of the gains.",
+            ),
+        )
+    ]  # fmt: skip
+    paired = {
+        base: [{"at": arm.at, **_estimate(gains[arm.name])} for arm in arms if arm.name in gains]
+        for base, arms in ratios.items()
+    }
+    paired = {base: line for base, line in paired.items() if line}
+    if paired:
+        blocks.append(
+            FigureView(
+                "ratio-gain", f"Gain over {best}, by synthetic images per real image",
+                "Lines of paired differences with intervals over the ratio.",
+                benchmark_figures.curve(
+                    paired, across="synthetic images per real image (each step doubles)",
+                    along="difference of macro F1, points", doubling=True,
+                    level={"mean": 0.0, "low": 0.0, "high": 0.0},
+                ),
+                (RESULTS,),
+                (
+                    "Paired by run and test place. The best point of a curve was picked after "
+                    "looking: its interval is not corrected for that, so it is a hint for the "
+                    "next run, not a result.",
+                ),
+            )
+        )  # fmt: skip
+    blocks.append(
+        _curve_table("Ratios", "images per real image", ratios, results, rows, gains, best)
+    )
+    return blocks
+
+
+def _size_blocks(
+    results: Mapping[str, Any],
+    rows: Mapping[str, Mapping[str, Any]],
+    sizes: Mapping[str, Sequence[CurveArm]],
+) -> list[Block]:
+    whole = {
+        base: [*arms, CurveArm(base, base, 100.0, "%")]
+        if base in rows and all(arm.at < 100 for arm in arms)
+        else list(arms)
+        for base, arms in sizes.items()
+    }
+    lines = {
+        base: [{"at": arm.at, **rows[arm.name]["f1"]} for arm in arms]
+        for base, arms in whole.items()
+    }
+    return [
+        FigureView(
+            "size-curve", "Macro F1 over the share of the real images",
+            "Lines with intervals over the share of real images that the arm trains on.",
+            benchmark_figures.curve(
+                lines, across="share of the real train images, % (each step doubles)",
+                along="macro F1 on test, %", doubling=True,
+            ),
+            (RESULTS,),
+            (
+                "Every arm sees the same number of images, a smaller set more often. 95 % "
+                "intervals. A curve that still rises at 100 % says that more real images would "
+                "help, which no synthetic image replaces for sure.",
+            ),
+        ),
+        _curve_table("Sizes", "% of real images", whole, results, rows, {}, None),
+    ]  # fmt: skip
+
+
+def _curve_table(
+    title: str,
+    what: str,
+    curves: Mapping[str, Sequence[CurveArm]],
+    results: Mapping[str, Any],
+    rows: Mapping[str, Mapping[str, Any]],
+    gains: Mapping[str, Mapping[str, Any]],
+    best: str | None,
+) -> TableView:
+    cells: list[tuple[Cell, ...]] = []
+    for arms in curves.values():
+        for arm in arms:
+            row, gain = rows[arm.name], gains.get(arm.name)
+            own: tuple[Cell, ...] = (
+                name(arm.name),
+                number(f"{arm.at:g}"),
+                number(count(results.get("rows", {}).get(arm.name))),
+                number(percent(row["f1"]["mean"]), interval(row["f1"]["low"], row["f1"]["high"])),
+            )
+            if best is not None:
+                own += (
+                    number(points(gain["mean"]), interval(gain["low"], gain["high"], signed=True))
+                    if gain is not None
+                    else number(ABSENT),
+                )
+            cells.append(own)
+    headers = ("arm", what, "training rows", "macro F1, %")
+    return TableView(
+        title,
+        (*headers, f"gain over {best}, points") if best is not None else headers,
+        tuple(cells),
+        (RESULTS,),
+    )
+
+
+def _whole_control(arm: str) -> bool:
+    return parse_arm(arm) is None and is_control(arm)
+
+
+def _estimate(row: Mapping[str, Any]) -> dict[str, float]:
+    return {key: row[key] for key in ("mean", "low", "high")}
