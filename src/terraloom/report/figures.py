@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
 from terraloom.classes import ClassTable
@@ -175,7 +176,7 @@ def retention(funnel: Mapping[str, Mapping[str, Any]]) -> Drawing:
                     edgecolor=LIGHT, label=name if place == 0 else None,
                 )  # fmt: skip
                 if value >= 0.04 * entry["made"]:
-                    ink = LIGHT if colour == GREEN else DARK
+                    ink = LIGHT if is_dark(to_rgb(colour)) else DARK
                     box = {"boxstyle": "round,pad=0.15", "fc": colour, "ec": "none"}
                     axes.text(
                         left + value / 2, place, f"{value}", ha="center", va="center",
@@ -280,7 +281,7 @@ def embedding(maps: Mapping[str, Float64Array], origins: Sequence[str]) -> Drawi
                     colour, marker, _ = origin_looks(name, names)
                     rows = piece[origin[piece] == name]
                     axes.scatter(
-                        xy[rows, 0], xy[rows, 1], s=13, marker=marker, color=colour, alpha=0.7,
+                        xy[rows, 0], xy[rows, 1], s=17, marker=marker, color=colour, alpha=0.7,
                         linewidths=0, rasterized=True,
                     )  # fmt: skip
             axes.set_title(title)

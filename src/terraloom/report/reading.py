@@ -91,12 +91,9 @@ class ProjectFiles:
         found: dict[str, list[dict[str, Any]]] = {}
         if table is None or not ids:
             return found
-        chosen = None if columns is None else list(columns)
 
         def look(path: Path, wanted: Sequence[str]) -> None:
-            for row in pq.read_table(
-                path, columns=chosen, filters=[("id", "in", wanted)]
-            ).to_pylist():
+            for row in _rows_with(path, wanted, columns):
                 found.setdefault(row["id"], []).append(row)
 
         # Rows stand in the order of their ids, so that a shard's ends tell what it holds. A table
@@ -184,6 +181,22 @@ class ProjectFiles:
         """The newest picture grid of a generator."""
         grids = sorted((self.folder / "generate" / "models" / generator).glob("grid-*.png"))
         return grids[-1] if grids else None
+
+
+def _rows_with(
+    path: Path, wanted: Sequence[str], columns: Sequence[str] | None
+) -> Iterator[dict[str, Any]]:
+    """Rows of one shard by id; one row group with pictures is held at a time."""
+    with pq.ParquetFile(path) as shard:
+        start = 0
+        here = pc.is_in(shard.read(columns=["id"]).column("id"), pa.array(wanted, pa.string()))
+        for group in range(shard.num_row_groups):
+            rows = shard.metadata.row_group(group).num_rows
+            chosen = here.slice(start, rows)
+            start += rows
+            if pc.any(chosen).as_py():
+                read = shard.read_row_group(group, None if columns is None else list(columns))
+                yield from read.filter(chosen).to_pylist()
 
 
 def tally(pieces: Iterator[pa.Table], keys: Sequence[str]) -> Counter[tuple[Any, ...]]:
