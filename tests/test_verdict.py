@@ -87,10 +87,10 @@ def test_a_draw_of_places_equals_the_figures_of_these_places():
     boot = bootstrap(draws=50, arm=arm)
     drawn = boot.drawn("arm")["iou"]
     for index in (0, 17, 49):
-        places = boot._place_weights[index]
+        places = boot._place_weights[0][index]
         assert places.sum() == 4
         summed = np.einsum("p,rpij->rij", places, arm)
-        expected = (figures_of(summed).macro("iou") * boot._run_weights[index]).sum()
+        expected = (figures_of(summed).macro("iou") * boot._run_weights[0][index]).sum()
         assert drawn[index] == pytest.approx(expected)
 
 
