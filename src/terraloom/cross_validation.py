@@ -32,7 +32,7 @@ from terraloom.pipeline import Pipeline
 from terraloom.progress import console
 from terraloom.seeds import derive_seed
 from terraloom.settings import Settings
-from terraloom.stages import SETTINGS_COPY, stage_named
+from terraloom.stages import SETTINGS_COPY, report_of, stage_named
 
 CHAINS: Final = "chains"
 _LAST: Final = "benchmark"
@@ -233,6 +233,7 @@ class CrossValidation:
         results["rows"] = {name: round(sum(n) / len(n)) for name, n in rows.items()}
         self._join_ledgers(recipe)
         write_json(self.folder / _LAST / "results.json", results)
+        report_of(self.chains[0].pipeline.context, self.folder)
         return results
 
     def _join_ledgers(self, recipe: str) -> None:

@@ -534,22 +534,26 @@ def _benchmark(context: Context, folder: StageFolder) -> dict[str, str]:
 
 
 def _report(context: Context, folder: StageFolder) -> dict[str, str]:
+    return {"report": sha256_of(report_of(context, context.project.folder))}
+
+
+def report_of(context: Context, project: Path) -> Path:
+    """Write the page of a project folder, from what lies there; returns its path."""
     from terraloom.learning.device import describe_device
     from terraloom.report.page import write_report
 
-    path = write_report(
-        context.project.folder,
-        folder.path,
+    return write_report(
+        project,
+        project / "report",
         title=context.settings.project.name,
         classes=context.classes,
         provenance={
-            "settings_sha256": sha256_of(context.project.folder / SETTINGS_COPY),
+            "settings_sha256": sha256_of(project / SETTINGS_COPY),
             "seed": context.seed,
             "device": describe_device(context.fabric),
             "versions": library_versions(),
         },
     )
-    return {"report": sha256_of(path)}
 
 
 def _samples_by_kind(context: Context) -> dict[str, Table]:
