@@ -21,6 +21,7 @@ def settings(tmp_path_factory):
     start, end = text.index("[generators.spade]"), text.index("[benchmark]")
     text = f"{text[:start]}[generators]\n\n{text[end:]}"
     text = text.replace("[benchmark]\nseeds = 2", '[benchmark]\nseeds = 1\narms = ["real"]')
+    text += '\n[score]\nscorers = ["agreement"]\n\n[curate]\nrules = []\n'
     (folder / "terraloom.toml").write_text(text)
     return load_settings(folder)
 
