@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from terraloom import benchmarking
+from terraloom.arm_rows import rows_by_arm
 from terraloom.arms import ARMS
 from terraloom.benchmarking import Inputs, judge, run_benchmark
 from terraloom.ensemble import Ensemble
@@ -175,9 +176,9 @@ def test_an_arm_without_rows_is_left_out_and_said(inputs, tmp_path):
 def test_arms_hold_the_rows_that_they_name(inputs):
     ids = sorted(inputs.kept)
     kept = frozenset([ids[0], ids[1], ids[-1]])
-    rows = benchmarking._rows_by_arm(
-        Inputs(inputs.real, inputs.synthetic, kept), tuple(ARMS), seed=0
-    )
+    chosen = Inputs(inputs.real, inputs.synthetic, kept)
+    rows, missing = rows_by_arm(chosen, ARMS, seed=0)
+    assert set(missing) == {"relabel", "more-real"}
     names = {arm: [row.id for row in part.rows] for arm, part in rows.items()}
     real = [f"real-{i:03d}" for i in range(8)]
     assert names["real"] == names["real-strong"] == real

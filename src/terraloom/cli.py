@@ -218,6 +218,51 @@ _stage_command("benchmark", "Train the arms at equal budgets, test on real rows,
 _stage_command("report", "Write the report page.")
 
 
+@app.command(name="cross-validate")
+def cross_validate(
+    config: ConfigArgument = Path(CONFIG_NAME),
+    out: OutOption = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Grouped folds over all places [default: split.folds, or 5].")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds of the whole chain, per fold.")] = 3,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is left and how long it takes.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole chain on every fold and seed, and judge all of them together.
+
+    Start the same command a second time, here or on another machine that sees the folder, and
+    both share the work.
+    """
+    from terraloom.cross_validation import CrossValidation
+    from terraloom.progress import console
+
+    settings = load_settings(config)
+    default = config if config.is_dir() else config.parent
+    validation = CrossValidation(
+        settings,
+        (out if out is not None else default) / "cross-validation",
+        folds if folds is not None else (settings.split.folds or 5),
+        seeds,
+    )
+    estimate = validation.estimate()
+    if dry_run and as_json:
+        print(json.dumps(estimate, indent=1))
+        return
+    told = (
+        f"{estimate['left']} of {estimate['chains']} chains left ({estimate['folds']} folds, "
+        f"{estimate['seeds']} seeds, {estimate['cells_per_chain']} trainings each), about "
+        f"{_duration(estimate['seconds'])} on two CPU cores"
+    )
+    (output if dry_run else console).print(told, soft_wrap=True)
+    if dry_run:
+        return
+    validation.run()
+    _print_results(validation.folder, as_json)
+
+
 @app.command()
 def status(
     folder: Annotated[Path, typer.Argument(help="Project folder.")],

@@ -39,6 +39,10 @@ class InputError(TerraloomError):
     exit_code = 2
 
 
+class ProjectBusy(InputError):
+    """Another process works on the project folder."""
+
+
 class SettingsError(InputError):
     """The settings file has an unknown key, a bad value or an unset environment variable."""
 

@@ -102,7 +102,7 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
         training += getattr(options, "images", 0) / module.TRAINING_RATE * scale
         sampling += count / module.SAMPLING_RATE * scale
     cells = (
-        len(settings.benchmark.arms)
+        len(settings.benchmark.every_arm)
         * len(settings.benchmark.architectures)
         * settings.benchmark.seeds
     )

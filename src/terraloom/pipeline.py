@@ -20,8 +20,8 @@ LOG_NAME: Final = "log.jsonl"
 class Pipeline:
     """One project with its settings; stages meet on disk only."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        self.context = Context(settings, folder)
+    def __init__(self, settings: Settings, folder: Path, inputs: Path | None = None) -> None:
+        self.context = Context(settings, folder, inputs)
 
     def run(self, until: str | None = None, only: str | None = None) -> None:
         """Run every stage that is not done, in order.

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from terraloom.errors import InputError
+from terraloom.errors import ProjectBusy
 from terraloom.files import (
     check_writable,
     make_folder,
@@ -51,7 +51,7 @@ class Project:
         """Hold the project for this process.
 
         Raises:
-            InputError: another process works on it.
+            ProjectBusy: another process works on it.
             OutputError: the folder cannot be written.
         """
         check_writable(self.folder)
@@ -59,7 +59,7 @@ class Project:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise InputError(
+                raise ProjectBusy(
                     f"another terraloom process works on {self.folder}; wait for it or stop it."
                 ) from error
             yield

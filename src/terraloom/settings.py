@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -36,6 +36,9 @@ class ProjectSettings(Section):
     """Title of the report."""
     seed: int = Field(default=0, ge=0)
     """Every random draw of the run is derived from it."""
+    data_seed: int | None = Field(default=None, ge=0)
+    """Of what the source makes or draws; left out, `seed`. Runs of several seeds on the same data
+    share it."""
     devices: int = Field(default=1, ge=1)
     """GPUs of this machine (without any: processes) that share each batch of a segmenter's
     training. Batch norm and Dice then look at a part; group norm and cross-entropy are exact."""
@@ -144,6 +147,16 @@ class SplitSettings(Section):
     """Share of the training places (or blocks) that becomes val, where the source brings none."""
     test_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of all places (or blocks) that becomes test, where the source brings none."""
+    folds: int = Field(default=0, ge=0, le=100)
+    """Grouped folds that all places are dealt into, whatever the index says of roles; 0 for none.
+    `terraloom cross-validate` runs the whole chain on each."""
+    fold: int = Field(default=0, ge=0)
+    """The fold that is test here, from 0."""
+    fold_seed: int = Field(default=0, ge=0)
+    """Deals the places into folds, alike for every project.seed."""
+    held_back_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the train places that no stage sees but the arm "more-real" of the benchmark: what
+    as much more real data would have brought."""
     block_size_m: float = Field(default=2560.0, ge=10)
     """Side of a block in metres, at any latitude."""
     buffer_m: float = Field(default=0.0, ge=0)
@@ -161,6 +174,15 @@ class SplitSettings(Section):
     them out of train or val first, as the buffer does."""
     max_findings: int = Field(default=1000, ge=1)
     """Leaks that are listed, of each kind; all of them are counted."""
+
+    @model_validator(mode="after")
+    def _one_of_the_folds(self) -> "SplitSettings":
+        if self.folds == 1 or (self.folds and self.fold >= self.folds):
+            raise ValueError(
+                f"folds = {self.folds} and fold = {self.fold} do not go together: use 2 folds or "
+                "more (0 for none), and a fold from 0 to folds - 1"
+            )
+        return self
 
 
 class TrainingSettings(Section):
@@ -407,16 +429,30 @@ class BenchmarkSettings(Section):
     preset: Literal["small", "paper"] = "small"
     """As in [segment]."""
     arms: tuple[str, ...] = ("real", "real-strong", "synthetic", "real+both")
-    """Of real, real-strong, synthetic, real+conditional, real+unconditional, real+both,
-    unfiltered."""
-    seeds: int = Field(default=3, ge=2)
-    """Segmenter seeds per arm; at least 3 for a figure that is shown, 5 for a claim."""
+    """Of real, real-strong, synthetic, real+conditional, real+unconditional, real+both, unfiltered,
+    random-curated-size, relabel, more-real; with an amount such as real+both@0.5x or real@25%."""
+    ratios: tuple[Annotated[float, Field(gt=0, le=100)], ...] = ()
+    """Synthetic rows per real row, such as [0.25, 0.5, 1, 2, 3]: one arm real+both@…x for each."""
+    sizes: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    """Shares of the real places, such as [0.1, 0.25, 0.5]: the arms real@…% and real+both@…% for
+    each. Generators and labeller have seen all places, unless split.held_back_share hides some."""
+    seeds: int = Field(default=3, ge=1)
+    """Segmenter seeds per arm; at least 3 for a figure that is shown, 5 for a claim. With 1 there
+    is no spread, but that of the seeds of `terraloom cross-validate`."""
     training: TrainingSettings = TrainingSettings()
     """The same for every arm: only the rows differ."""
     draws: int = Field(default=10_000, ge=100)
     """Bootstrap draws over places and seeds."""
 
     _published = model_validator(mode="before")(_with_preset)
+
+    @property
+    def every_arm(self) -> tuple[str, ...]:
+        """Arms by name, those of ratios and sizes included."""
+        curve = [f"real+both@{ratio:g}x" for ratio in self.ratios]
+        for size in self.sizes:
+            curve += [f"real@{100 * size:g}%", f"real+both@{100 * size:g}%"]
+        return tuple(dict.fromkeys([*self.arms, *curve]))
 
 
 class Settings(Section):
@@ -576,7 +612,7 @@ def settings_from(
             )
     from terraloom.arms import check_arms
 
-    check_arms(settings.benchmark.arms)
+    check_arms(settings.benchmark.every_arm)
     if base is not None:
         resolved = {
             name: _resolve_paths(options, base) for name, options in settings.sources.items()

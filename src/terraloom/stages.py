@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from terraloom.captioners._face import Captioner
     from terraloom.dataset.cache import RowCache
+    from terraloom.ensemble import Ensemble
     from terraloom.sources._face import Source
 
 SETTINGS_COPY: Final = "settings.json"
@@ -30,10 +31,14 @@ SETTINGS_COPY: Final = "settings.json"
 class Context:
     """What a stage works with: settings, project folder, and the device when it needs one."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, inputs: Path | None = None) -> None:
         self.settings = settings
         self.project = Project(folder)
+        self.inputs = folder / "inputs" if inputs is None else inputs
+        """Where sources bring what they fetch; projects of one source may share it."""
         self.seed = settings.project.seed
+        given = settings.project.data_seed
+        self.data_seed = self.seed if given is None else given
         self.classes: ClassTable = settings.classes.class_table()
 
     @cached_property
@@ -59,7 +64,7 @@ class Context:
         source: Source = module.build(
             member_settings(self.settings, "sources", name),
             self.classes,
-            derive_seed(self.seed, "source"),
+            derive_seed(self.data_seed, "source"),
         )
         return source
 
@@ -91,8 +96,9 @@ class Context:
         """
         name = self.settings.source_name
         options = member_settings(self.settings, "sources", name).model_dump(mode="json")
-        digest = sha256_of_value({"options": options, "seed": derive_seed(self.seed, "source")})
-        return self.project.folder / "inputs" / f"{name}-{digest[:12]}"
+        seed = derive_seed(self.data_seed, "source")
+        digest = sha256_of_value({"options": options, "seed": seed})
+        return self.inputs / f"{name}-{digest[:12]}"
 
     def path(self, stage: str, *parts: str) -> Path:
         """A path in a stage's folder."""
@@ -120,6 +126,8 @@ class Stage:
         """The settings that decide the stage's output, validated options of members included."""
         settings = context.settings
         chosen: dict[str, Any] = {"seed": context.seed}
+        if not self.needs and context.data_seed != context.seed:
+            chosen["data_seed"] = context.data_seed
         for section in self.sections:
             value = getattr(settings, section)
             chosen[section] = (
@@ -166,14 +174,19 @@ def _build(context: Context, folder: StageFolder) -> dict[str, str]:
             acquired=context.acquired,
             engine=engine,
         )
-    rows = made.leaks.rows
+    rows = dict(made.leaks.rows)
+    behind = made.held_back.num_rows if made.held_back is not None else 0
+    rows["train"] -= behind
     console.print(
         f"  {made.samples.num_rows} of {made.candidates} patches: {rows['train']} train, "
         f"{rows['val']} val, {rows['test']} test; "
         + ", ".join(f"{count} {reason}" for reason, count in made.funnel.items()),
         soft_wrap=True,
     )
-    return {"samples": made.samples.sha256}
+    outputs = {"samples": made.samples.sha256}
+    if made.held_back is not None:
+        outputs["held-back"] = made.held_back.sha256
+    return outputs
 
 
 def _segment(context: Context, folder: StageFolder) -> dict[str, str]:
@@ -292,25 +305,33 @@ def _generate(context: Context, folder: StageFolder) -> dict[str, str]:
     return {"samples": samples.sha256}
 
 
-def _label(context: Context, folder: StageFolder) -> dict[str, str]:
-    from terraloom.calibration import calibrate_together, told
+def _labeller(context: Context, folder: Path) -> "Ensemble":
+    """The labellers as they look together; several looks keep their temperature in `folder`."""
+    from terraloom.calibration import calibrate_together
     from terraloom.dataset.rows import val_rows
     from terraloom.ensemble import Ensemble
-    from terraloom.labelling import label_samples
-    from terraloom.segmenting import CALIBRATION, load_segmenter
+    from terraloom.segmenting import load_segmenter
 
     settings = context.settings
     paths = [context.path("segment", name) for name in labeller_names(settings)]
     members = tuple(load_segmenter(path, context.fabric) for path in paths)
     labeller = Ensemble(members, settings.label.flips)
+    if labeller.looks == 1:
+        return labeller
+    val = val_rows(context.table("build", "samples"), cache=context.cache)
+    return calibrate_together(labeller, val, folder, derive_seed(context.seed, "calibration"))
+
+
+def _label(context: Context, folder: StageFolder) -> dict[str, str]:
+    from terraloom.calibration import told
+    from terraloom.labelling import label_samples
+    from terraloom.segmenting import CALIBRATION
+
+    settings = context.settings
+    paths = [context.path("segment", name) for name in labeller_names(settings)]
+    labeller = _labeller(context, folder.path)
     files = [path / name for path in paths for name in ("weights.safetensors", CALIBRATION)]
     if labeller.looks > 1:
-        labeller = calibrate_together(
-            labeller,
-            val_rows(context.table("build", "samples"), cache=context.cache),
-            folder.path,
-            derive_seed(context.seed, "calibration"),
-        )
         files = [*(path / "weights.safetensors" for path in paths), folder.path / CALIBRATION]
         found = told(read_json(folder.path / CALIBRATION))
         console.print(f"  {labeller.looks} looks together: {found}", soft_wrap=True)
@@ -451,19 +472,39 @@ def _curate(context: Context, folder: StageFolder) -> dict[str, str]:
 def _benchmark(context: Context, folder: StageFolder) -> dict[str, str]:
     from terraloom.benchmarking import Inputs, run_benchmark
     from terraloom.controls import FOLDER_NAME
+    from terraloom.dataset.build import HELD_BACK
+    from terraloom.dataset.rows import TrainRows
     from terraloom.floors import FLOORS, floors_on_test
     from terraloom.ledger import LEDGER_NAME
+    from terraloom.relabelling import relabelled_rows
+    from terraloom.tables import MANIFEST
 
     settings = context.settings
     verdicts = context.table("curate", "verdicts").read(["id", "keep"]).to_pylist()
     real = context.table("build", "samples")
     ledger = context.project.folder / LEDGER_NAME
+    held_back = context.path("build", HELD_BACK)
+
+    def relabel(train: TrainRows, count: int, seed: int) -> TrainRows:
+        return relabelled_rows(
+            train,
+            count,
+            labeller=_labeller(context, context.path("label")),
+            size=settings.generate.size,
+            classes=context.classes,
+            settings=settings.label,
+            seed=seed,
+            cache=context.cache,
+        )
+
     results = run_benchmark(
         Inputs(
             real,
             context.table("label", "samples"),
             frozenset(row["id"] for row in verdicts if row["keep"]),
             context.cache,
+            Table.open(held_back) if (held_back / MANIFEST).exists() else None,
+            relabel,
         ),
         folder.path,
         classes=context.classes,
@@ -493,22 +534,26 @@ def _benchmark(context: Context, folder: StageFolder) -> dict[str, str]:
 
 
 def _report(context: Context, folder: StageFolder) -> dict[str, str]:
+    return {"report": sha256_of(report_of(context, context.project.folder))}
+
+
+def report_of(context: Context, project: Path) -> Path:
+    """Write the page of a project folder, from what lies there; returns its path."""
     from terraloom.learning.device import describe_device
     from terraloom.report.page import write_report
 
-    path = write_report(
-        context.project.folder,
-        folder.path,
+    return write_report(
+        project,
+        project / "report",
         title=context.settings.project.name,
         classes=context.classes,
         provenance={
-            "settings_sha256": sha256_of(context.project.folder / SETTINGS_COPY),
+            "settings_sha256": sha256_of(project / SETTINGS_COPY),
             "seed": context.seed,
             "device": describe_device(context.fabric),
             "versions": library_versions(),
         },
     )
-    return {"report": sha256_of(path)}
 
 
 def _samples_by_kind(context: Context) -> dict[str, Table]:

@@ -37,46 +37,75 @@ class Estimate:
         return {k: round(float(v), 5) for k, v in vars(self).items()}
 
 
+Fold = Mapping[str, Int64Array]
+"""Confusion matrices per arm, "run place truth predicted", over the test places of one fold."""
+
+
 class Bootstrap:
     """Draws of places and runs, shared by all arms.
 
+    With grouped folds, places and runs are drawn within each fold, figures are taken per fold and
+    run, and a draw is their mean over the folds: a macro average runs over the classes of its fold.
+    With several generator seeds, a draw takes these first, and segmenter seeds within them.
+
     Args:
-        confusion: per arm, int64 "run place truth predicted"; runs and places in one order.
+        confusion: matrices of one fold, or of several, each with the same arms and number of runs;
+            runs and places in one order for every arm.
         draws: number of draws.
         seed: of the draws.
+        chains: generator seed of each run, "run"; left out, all runs share one.
     """
 
-    def __init__(self, confusion: Mapping[str, Int64Array], *, draws: int, seed: int) -> None:
-        self.confusion = dict(confusion)
-        runs, places = next(iter(self.confusion.values())).shape[:2]
+    def __init__(
+        self,
+        confusion: Fold | Sequence[Fold],
+        *,
+        draws: int,
+        seed: int,
+        chains: Sequence[int] | None = None,
+    ) -> None:
+        folds = [confusion] if isinstance(confusion, Mapping) else list(confusion)
+        self.folds = [dict(fold) for fold in folds]
         random = generator_at(seed, "bootstrap")
-        self._place_weights = random.multinomial(places, np.full(places, 1 / places), size=draws)
-        self._run_weights = random.multinomial(runs, np.full(runs, 1 / runs), size=draws) / runs
+        self._place_weights: list[Int64Array] = []
+        self._run_weights: list[Float64Array] = []
+        for fold in self.folds:
+            runs, places = next(iter(fold.values())).shape[:2]
+            self._place_weights.append(
+                random.multinomial(places, np.full(places, 1 / places), size=draws)
+            )
+            self._run_weights.append(_drawn_runs(runs, chains, draws, random))
         self._cache: dict[str, dict[str, Float64Array]] = {}
 
     def observed(self, arm: str) -> dict[str, Float64Array]:
-        """Per metric the macro value of each run, "run"; per metric and class as "f1/…"."""
-        return _values(self.confusion[arm].sum(axis=1))
+        """Per metric the macro value of each run, fold by fold, "run"; per class as "f1/…"."""
+        parts = [_values(fold[arm].sum(axis=1)) for fold in self.folds]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def drawn(self, arm: str) -> dict[str, Float64Array]:
-        """As `observed`, averaged over the drawn runs of each draw: "draw" (or "draw class")."""
+        """As `observed`, averaged over drawn runs and over folds: "draw" (or "draw class")."""
         if arm not in self._cache:
-            pieces: list[dict[str, Float64Array]] = []
-            matrices = self.confusion[arm].astype(np.float64)
-            for start in range(0, len(self._place_weights), _CHUNK):
-                weights = self._place_weights[start : start + _CHUNK].astype(np.float64)
-                summed = np.einsum("dp,rpij->drij", weights, matrices, optimize=True)
-                run_weights = self._run_weights[start : start + _CHUNK]
-                pieces.append(
-                    {
-                        name: _weighted(values, run_weights)
-                        for name, values in _values(summed).items()
-                    }
-                )
+            parts = [self._drawn_in(fold, arm) for fold in range(len(self.folds))]
             self._cache[arm] = {
-                name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]
+                name: parts[0][name]
+                if len(parts) == 1
+                else _nanmean(np.stack([part[name] for part in parts]))
+                for name in parts[0]
             }
         return self._cache[arm]
+
+    def _drawn_in(self, fold: int, arm: str) -> dict[str, Float64Array]:
+        pieces: list[dict[str, Float64Array]] = []
+        matrices = self.folds[fold][arm].astype(np.float64)
+        place_weights = self._place_weights[fold]
+        for start in range(0, len(place_weights), _CHUNK):
+            weights = place_weights[start : start + _CHUNK].astype(np.float64)
+            summed = np.einsum("dp,rpij->drij", weights, matrices, optimize=True)
+            run_weights = self._run_weights[fold][start : start + _CHUNK]
+            pieces.append(
+                {name: _weighted(values, run_weights) for name, values in _values(summed).items()}
+            )
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def estimate(self, arm: str, metric: str) -> Estimate:
         """Mean over runs with the percentile interval."""
@@ -95,6 +124,48 @@ class Bootstrap:
         key = f"{metric}/class"
         first, second = self.observed(arm)[key], self.observed(control)[key]
         return _nanmean(first - second), self.drawn(arm)[key] - self.drawn(control)[key]
+
+
+def _drawn_runs(
+    runs: int, chains: Sequence[int] | None, draws: int, random: np.random.Generator
+) -> Float64Array:
+    """Weights of runs in each draw, "draw run", sum 1: generator seeds, then runs within each."""
+    if chains is None or len(set(chains)) in (1, runs):
+        return random.multinomial(runs, np.full(runs, 1 / runs), size=draws) / runs
+    groups = [np.flatnonzero(np.array(chains) == chain) for chain in sorted(set(chains))]
+    taken = random.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=draws)
+    weights = np.zeros((draws, runs))
+    for number, members in enumerate(groups):
+        share = np.full(len(members), 1 / len(members))
+        # Each time that a generator seed is drawn, its runs are drawn anew.
+        within = random.multinomial(taken[:, number] * len(members), share)
+        weights[:, members] = within / (len(members) * len(groups))
+    return weights
+
+
+def spreads(values: Sequence[float], chains: Sequence[int]) -> dict[str, float | None]:
+    """Standard deviation of runs within a generator seed, and of the means of generator seeds.
+
+    Args:
+        values: one figure per run.
+        chains: generator seed of each run.
+
+    Returns:
+        `between` generator seeds (None where there is one) and `within` them (None where each has
+        one run).
+    """
+    groups = [
+        np.array([v for v, c in zip(values, chains, strict=True) if c == chain])
+        for chain in sorted(set(chains))
+    ]
+    means = np.array([group.mean() for group in groups])
+    several = [group for group in groups if len(group) > 1]
+    return {
+        "between": float(means.std(ddof=1)) if len(means) > 1 else None,
+        "within": float(np.sqrt(np.mean([group.var(ddof=1) for group in several])))
+        if several
+        else None,
+    }
 
 
 def word_of(differences: Sequence[Estimate]) -> Word:
@@ -148,7 +219,11 @@ def class_statements(
 
 
 def false_alarm_rate(
-    matrices: Int64Array, *, seed: int, resamples: int = 400, draws: int = 400
+    matrices: Int64Array | Sequence[Int64Array],
+    *,
+    seed: int,
+    resamples: int = 400,
+    draws: int = 400,
 ) -> float:
     """A/A check: how often two halves of one arm are told to differ in favour of the first.
 
@@ -156,20 +231,22 @@ def false_alarm_rate(
     each pseudo-run takes one of the real runs), then asks for the verdict. Should be ≤ 5 %.
 
     Args:
-        matrices: of one arm, "run place truth predicted".
+        matrices: of one arm, "run place truth predicted"; one array per fold where there are folds.
         seed: of the resamples.
         resamples: A/A experiments.
         draws: bootstrap draws within each.
     """
-    runs, places = matrices.shape[:2]
+    folds = [matrices] if isinstance(matrices, np.ndarray) else list(matrices)
     random = generator_at(seed, "a/a")
     alarms = 0
     for index in range(resamples):
-        arms = {}
+        dealt: list[dict[str, Int64Array]] = [{} for _ in folds]
         for name in ("first", "second"):
-            pick = random.integers(runs, size=(runs, places))
-            arms[name] = matrices[pick, np.arange(places)]
-        bootstrap = Bootstrap(arms, draws=draws, seed=index)
+            for fold, arms in zip(folds, dealt, strict=True):
+                runs, places = fold.shape[:2]
+                pick = random.integers(runs, size=(runs, places))
+                arms[name] = fold[pick, np.arange(places)]
+        bootstrap = Bootstrap(dealt, draws=draws, seed=index)
         estimate, _ = bootstrap.difference("first", "second", "f1")
         alarms += word_of([estimate]) == "helps"
     return alarms / resamples

@@ -1,7 +1,7 @@
 """Face of the first stages: scenes are cut, split, tested for leaks, and become samples."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -17,7 +17,7 @@ from terraloom.dataset.cutting import CANDIDATE_SCHEMA, Cutter
 from terraloom.dataset.filters import DISAGREE, KEPT, UNREADABLE, check_something_left, funnel
 from terraloom.dataset.leaks import LeakReport, Looks, split_without_leaks
 from terraloom.dataset.patches import PREVIEW_SIDE, THUMBNAIL_VALUES
-from terraloom.dataset.split import Candidates, Split
+from terraloom.dataset.split import Candidates, Split, hold_back
 from terraloom.engines import Engine
 from terraloom.errors import SettingsError
 from terraloom.files import (
@@ -36,7 +36,10 @@ from terraloom.tables import MANIFEST, Shard, Table, plan_shards, write_table
 from terraloom.types import Float64Array, ImageU8, Role
 
 _MOST_TOLD: Final = 12
-_CUT, _CANDIDATES, _SAMPLES, _ERRORS = "cut", "candidates", "samples", "errors"
+_CUT, _CANDIDATES, _ERRORS = "cut", "candidates", "errors"
+SAMPLES: Final = "samples"
+HELD_BACK: Final = "held-back"
+"""Train rows that no stage sees but the benchmark, for its arm "more-real"."""
 _INPUTS: Final = "inputs.json"
 _WORTH_A_POOL: Final = 1024
 """Rows that are only copied, from which several processes are sooner done than one."""
@@ -58,6 +61,8 @@ class Dataset:
     leaks: LeakReport
     left_out: dict[str, str]
     """Inputs that could not be used, with the reason."""
+    held_back: Table | None = None
+    """Train rows that no stage sees but the benchmark."""
 
 
 def build_dataset(
@@ -127,13 +132,23 @@ def build_dataset(
     pictures = _Pictures(survey.paths, [shard.start for shard in cutter.shards()], kept)
     _write_leaks(folder, leaks, candidates, assigned, classes, pictures)
     leaks.check()
-    positions = [int(kept[i]) for i, role in enumerate(assigned.roles) if role is not None]
+    held = hold_back(candidates, assigned, split, seed)
+    positions: list[int] = []
+    behind: list[int] = []
+    for i, role in enumerate(assigned.roles):
+        if role is not None:
+            waits = role == "train" and assigned.places[i] in held
+            (behind if waits else positions).append(int(kept[i]))
     counts = counts | {KEPT: len(positions)}
+    if behind:
+        counts["held back"] = len(behind)
     if buffered := assigned.roles.count(None) - len(leaks.left_out):
         counts["too near another role"] = buffered
     if leaks.left_out:
         counts["shows ground of another role"] = len(leaks.left_out)
-    samples = write.samples(cutter, positions, assigned)
+    given = dict(zip(kept.tolist(), zip(assigned.roles, assigned.places, strict=True), strict=True))
+    samples = write.samples(cutter, positions, given)
+    held_back = write.samples(cutter, behind, given, HELD_BACK) if behind else None
     troubled = write.errors(survey)
     write.finish(cutter)
     _tell_unreadable(troubled)
@@ -148,7 +163,7 @@ def build_dataset(
         },
     )
     write_json(folder / "classes.json", classes_to_json(classes))
-    return Dataset(samples, len(cutter.plan), counts, leaks, left_out)
+    return Dataset(samples, len(cutter.plan), counts, leaks, left_out, held_back)
 
 
 def classes_to_json(classes: ClassTable) -> dict[str, object]:
@@ -171,7 +186,7 @@ def _drop_work_on_other_inputs(folder: Path, inputs: dict[str, str]) -> None:
     """
     path = folder / _INPUTS
     if path.exists() and read_json(path) != inputs:
-        for name in (_CUT, _CANDIDATES, _SAMPLES, _ERRORS):
+        for name in (_CUT, _CANDIDATES, SAMPLES, HELD_BACK, _ERRORS):
             remove_folder(folder / name)
     write_json(path, inputs)
 
@@ -193,20 +208,24 @@ class _Writer:
             _CUT, cutter.shards(), cutter.cut_shard, "cutting patches", unit="patches"
         )
 
-    def samples(self, cutter: Cutter, positions: list[int], split: Split) -> Table:
-        """The kept candidates with their roles."""
-        roles = [(role, place) for role, place in zip(split.roles, split.places, strict=True)]
-        given = [(role, place) for role, place in roles if role is not None]
+    def samples(
+        self,
+        cutter: Cutter,
+        positions: list[int],
+        given: Mapping[int, tuple[Role | None, str]],
+        name: str = SAMPLES,
+    ) -> Table:
+        """Candidates at `positions` with their roles and places, which `given` holds."""
         shards = cutter.shards()
         task = _GiveRoles(
             tuple(self.folder / _CUT / shard.filename for shard in shards),
             np.array([shard.start for shard in shards], dtype=np.int64),
             np.array(positions, dtype=np.int64),
-            given,
+            [given[position] for position in positions],
         )
         rows = shards[0].stop - shards[0].start
         return self._write(
-            _SAMPLES, plan_shards(len(positions), rows), task, "giving roles", unit="patches"
+            name, plan_shards(len(positions), rows), task, "giving roles", unit="patches"
         )
 
     def errors(self, survey: Table) -> dict[str, int]:
@@ -288,7 +307,7 @@ class _GiveRoles:
     """First candidate of each cut shard."""
     positions: NDArray[np.int64] = field(repr=False)
     """Candidates that become samples, in order."""
-    given: Sequence[tuple[Role, str]] = field(repr=False)
+    given: Sequence[tuple[Role | None, str]] = field(repr=False)
     """Role and place of each."""
 
     def __call__(self, shard: Shard) -> pa.Table:

@@ -13,6 +13,7 @@ from terraloom.dataset.split import (
     LOSING,
     Candidates,
     Split,
+    deal_folds,
     nearest_distance_m,
     rows_of,
     split_candidates,
@@ -171,9 +172,10 @@ def split_without_leaks(
         InputError: as `split_candidates` and `check_leaks`.
     """
     previews = Previews(looks.previews)
+    folds = _folds_without_leaks(candidates, looks, settings, previews) if settings.folds else None
     together: list[tuple[str, str]] = []
     while True:
-        split = split_candidates(candidates, settings, seed, together)
+        split = split_candidates(candidates, settings, seed, together, folds)
         checked, report = check_leaks(candidates, split, looks, settings, previews)
         more = {
             (min(one, two), max(one, two))
@@ -185,6 +187,34 @@ def split_without_leaks(
             role = dict(zip(split.places, split.roles, strict=True))
             kept = sorted(pair for pair in together if role[pair[0]] == role[pair[1]])
             return checked, replace(report, together=tuple(kept))
+        together += sorted(more)
+
+
+def _folds_without_leaks(
+    candidates: Candidates, looks: Looks, settings: SplitSettings, previews: Previews
+) -> dict[str, int]:
+    """Folds of which no two show the same ground, as far as images tell.
+
+    Each fold is compared with all others, whichever is test in this run: the dealing must be the
+    same in every run.
+    """
+    together: list[tuple[str, str]] = []
+    while True:
+        folds = deal_folds(candidates, settings, together)
+        if None in candidates.places or len(together) >= _MOST_JOINED:
+            return folds
+        places = tuple(str(place) for place in candidates.places)
+        more: set[tuple[str, str]] = set()
+        for fold in range(settings.folds):
+            roles: tuple[Role, ...] = tuple(
+                "test" if folds[place] == fold else "train" for place in places
+            )
+            for found in _alike(candidates, Split(roles, places), looks, previews, settings):
+                one, two = (places[row] for row in found.rows)
+                more.add((min(one, two), max(one, two)))
+        more -= set(together)
+        if not more:
+            return folds
         together += sorted(more)
 
 

@@ -1,7 +1,7 @@
 """Roles by place or block: nothing that touches test is ever fitted on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -60,6 +60,7 @@ def split_candidates(
     settings: SplitSettings,
     seed: int,
     together: Sequence[tuple[str, str]] = (),
+    folds: Mapping[str, int] | None = None,
 ) -> Split:
     """Assign roles so that no place or block straddles two of them, and no ground is in two.
 
@@ -75,6 +76,9 @@ def split_candidates(
         settings: shares, blocks and buffer.
         seed: of the draws.
         together: pairs of places that get one role, unless the index gives them two.
+        folds: fold of each place, by `deal_folds`, where `settings.folds` asks for some: the places
+            of fold `settings.fold` are test, whatever the index says, and val is carved out of the
+            others.
 
     Raises:
         InputError: the index names a split that `split.roles` does not map, or one place carries
@@ -82,7 +86,12 @@ def split_candidates(
         NothingLeft: too few places for three roles.
     """
     places = _places(candidates, settings)
-    given = _given_roles(candidates, settings, places)
+    if folds is None:
+        given = _given_roles(candidates, settings, places)
+    else:
+        given = {
+            place: "test" if fold == settings.fold else "train" for place, fold in folds.items()
+        }
     group_of_place = _joined(places, given, together)
     names = np.array([group_of_place[place] for place in places])
     groups, group_of = np.unique(names, return_inverse=True)
@@ -94,6 +103,77 @@ def split_candidates(
     of_patch = _without_neighbours(of_patch, candidates, settings.buffer_m)
     check_every_role(of_patch, len(groups))
     return Split(tuple(of_patch), places)
+
+
+def deal_folds(
+    candidates: Candidates, settings: SplitSettings, together: Sequence[tuple[str, str]] = ()
+) -> dict[str, int]:
+    """A fold for every place, 0 … `settings.folds` − 1, balanced over classes.
+
+    The dealing depends on the places, on `settings.fold_seed` and on nothing else, so that runs of
+    other folds or project seeds deal alike, and every place is test exactly once.
+
+    Args:
+        candidates: the patches.
+        settings: folds, their seed, and draws.
+        together: pairs of places that get one fold.
+
+    Raises:
+        NothingLeft: there are fewer groups of places than folds.
+    """
+    places = _places(candidates, settings)
+    group_of_place = _joined(places, {}, together)
+    groups, group_of = np.unique(
+        np.array([group_of_place[place] for place in places]), return_inverse=True
+    )
+    if len(groups) < settings.folds:
+        raise NothingLeft(
+            f"split.folds = {settings.folds}, but there are {len(groups)} places that share no "
+            "ground; use fewer folds, or smaller blocks."
+        )
+    count, more = divmod(len(groups), settings.folds)
+    sizes = [count + (fold < more) for fold in range(settings.folds - 1)]
+    state = share_out(
+        _weights(candidates, group_of),
+        sizes,
+        [1 / settings.folds] * (settings.folds - 1),
+        generator_at(settings.fold_seed, "folds"),
+        settings.attempts,
+    )
+    fold_of_group = {str(group): int(fold) for group, fold in zip(groups, state, strict=True)}
+    return {place: fold_of_group[group_of_place[place]] for place in sorted(set(places))}
+
+
+def hold_back(
+    candidates: Candidates, split: Split, settings: SplitSettings, seed: int
+) -> frozenset[str]:
+    """Train places that no stage shall see, for the arm "more-real": `settings.held_back_share`.
+
+    They keep the role train, so that buffer and leak test treat them as such.
+
+    Raises:
+        NothingLeft: there is but one train place.
+    """
+    if not settings.held_back_share:
+        return frozenset()
+    train = np.array([role == "train" for role in split.roles])
+    names = np.array(split.places)[train]
+    groups, group_of = np.unique(names, return_inverse=True)
+    if len(groups) < 2:
+        raise NothingLeft(
+            "split.held_back_share needs two train places or more; there is 1. Set it to 0, or use "
+            "more data."
+        )
+    own = replace(candidates, shares=candidates.shares[train])
+    count = min(max(1, round(settings.held_back_share * len(groups))), len(groups) - 1)
+    state = share_out(
+        _weights(own, group_of),
+        [count],
+        [settings.held_back_share],
+        generator_at(seed, "held back"),
+        settings.attempts,
+    )
+    return frozenset(str(group) for group, held in zip(groups, state == 0, strict=True) if held)
 
 
 def check_every_role(roles: Sequence[Role | None], places: int) -> None:
