@@ -1,6 +1,8 @@
 """A small project made with the real writers, without any training."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from terraloom.scoring import score_samples
 from terraloom.settings import BenchmarkSettings, CurateRule, CurateSettings
 from terraloom.tables import Table, plan_shards, write_shard, write_table
 
-HOSTILE = "<script>alert(1)</script>"
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 SIZE, CROP = 48, 32
 ARMS = ("real", "real-strong", "synthetic", "real+both")
 
@@ -358,6 +360,28 @@ def write_benchmark(project: Path, classes: ClassTable, gain: float = 0.004) -> 
     write_json(project / "benchmark" / "recipe.json", {"sha256": digest, **recipe})
     write_json(project / "benchmark" / "results.json", results)
     return results
+
+
+def find_browser() -> str:
+    """A Chromium binary; the test skips where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    binary = next(filter(None, map(shutil.which, names)), None)
+    if binary is None:
+        pytest.skip("no Chromium binary on this machine")
+    return binary
+
+
+def browse(page: Path, scratch: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Open a page in a headless browser with an empty profile and no network of its own."""
+    return subprocess.run(
+        [
+            find_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", f"--user-data-dir={scratch / 'profile'}", "--enable-logging=stderr",
+            "--v=0", *options, page.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
 
 
 def make_project(project: Path, classes: ClassTable, mark: str = "") -> Path:

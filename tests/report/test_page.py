@@ -15,7 +15,7 @@ from terraloom.classes import ClassTable, preset
 from terraloom.report.page import write_report
 from terraloom.report.wording import interval, percent, points
 
-HOSTILE = "<script>alert(1)</script>"
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 PROVENANCE = {
     "settings_sha256": "ef" * 32,
     "device": "CPU",
@@ -202,32 +202,3 @@ def test_reporting_loads_neither_torch_nor_pyplot() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.browser
-def test_a_browser_draws_the_page_and_runs_nothing(hostile_page: str, tmp_path: Path) -> None:
-    binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser",
-                  "google-chrome"))), None)  # fmt: skip
-    if binary is None:
-        pytest.skip("no Chromium binary on this machine")
-    path = tmp_path / "report.html"
-    path.write_text(hostile_page, encoding="utf-8")
-    shot = tmp_path / "shot.png"
-    done = subprocess.run(
-        [
-            binary, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-            "--no-first-run", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr",
-            "--v=0", "--window-size=1000,1500", f"--screenshot={shot}", path.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    # Every message of the page, an error or a violation of its content policy, is a CONSOLE line.
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
-    from PIL import Image
-
-    with Image.open(shot) as image:
-        assert image.size == (1000, 1500)
-        colours = image.convert("RGB").getcolors(maxcolors=1 << 24)
-    assert colours is not None
-    assert len(colours) > 100

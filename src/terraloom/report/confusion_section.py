@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from terraloom.report import benchmark_figures
-from terraloom.report.reading import CellRecord, ProjectFiles
+from terraloom.report.reading import CHAINS, CellRecord, ProjectFiles
 from terraloom.report.views import Block, FigureView, Section, missing
 from terraloom.report.wording import listed, plural
 from terraloom.types import Int64Array
@@ -25,6 +25,7 @@ def confusion_section(files: ProjectFiles) -> Section:
     arms = [arm for arm in results["design"]["arms"] if _own(files.cells, arm)]
     if not arms:
         return Section("verdict-confusion", title, (missing("benchmark", "confusion matrix"),))
+    source = f"{CHAINS}/*/{_SOURCE}" if files.chains else _SOURCE
     blocks: list[Block] = []
     for start in range(0, len(arms), _PER_FIGURE):
         shown = arms[start : start + _PER_FIGURE]
@@ -40,7 +41,7 @@ def confusion_section(files: ProjectFiles) -> Section:
                 "One matrix per arm: rows what is really there, columns what the arm says; "
                 "percent of the row.",
                 benchmark_figures.arm_confusions(totals, names),
-                (_SOURCE,),
+                (source,),
                 (
                     "A row reads: of the pixels that really are this class, how many are said to "
                     "be what; it sums to 100 %, and its diagonal is the recall. An empty row: the "

@@ -59,20 +59,10 @@ def write_report(
     files = ProjectFiles(project)
     trace = Tracer(files)
     curves = curves_section(files)
-    told: list[Section] = [
-        verdict_section(files),
-        *([curves] if curves is not None else []),
-        sections.data_section(files, classes),
-        sections.pipeline_section(files),
-        floors_section(files),
-        labeller_section(files, classes),
-        synthetic_section(files, classes),
-        composition_section(files, classes),
-        sections.embedding_section(files),
-        fidelity_section(files),
-        sections.captions_section(files, classes),
-        sections.published_section(files),
-    ]
+    told: list[Section] = [verdict_section(files), *([curves] if curves is not None else [])]
+    # A cross-validation holds no data of its own: each of its chains is a project with its page.
+    told += [sections.chains_section(files)] if files.chains else _run_sections(files, classes)
+    told.append(sections.published_section(files))
     shown = (*told, sections.provenance_section(files, provenance, sources_of(told, trace)))
     for block in blocks_of(shown):
         if isinstance(block, FigureView):
@@ -88,6 +78,21 @@ def write_report(
     page = render_page(title, shown, generated, trace=trace, twins=(MARKDOWN, JSON))
     write_text(path, page)
     return path
+
+
+def _run_sections(files: ProjectFiles, classes: ClassTable) -> list[Section]:
+    """What a single run shows between its verdict and the published figures."""
+    return [
+        sections.data_section(files, classes),
+        sections.pipeline_section(files),
+        floors_section(files),
+        labeller_section(files, classes),
+        synthetic_section(files, classes),
+        composition_section(files, classes),
+        sections.embedding_section(files),
+        fidelity_section(files),
+        sections.captions_section(files, classes),
+    ]
 
 
 def render_page(

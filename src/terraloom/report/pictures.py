@@ -50,7 +50,8 @@ def encode_photo(pixels: ImageU8, most: int = PHOTO_BYTES, edge: int = _PHOTO_ED
     image.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     # Colour at full resolution: what generators do wrong often shows in it.
-    image.save(buffer, format="JPEG", quality=_QUALITY, subsampling=0, optimize=True)
+    # Not "optimize": Pillow then fails on pure noise, which needs more bytes than it sets aside.
+    image.save(buffer, format="JPEG", quality=_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 

@@ -27,6 +27,8 @@ STAGES: Final = (
 )  # fmt: skip
 """Folders of a project, in the order in which they are made."""
 REAL: Final = "build/samples"
+CHAINS: Final = "chains"
+"""Where a cross-validation keeps the whole runs that it joins."""
 _BATCH_ROWS: Final = 16384
 
 
@@ -160,9 +162,9 @@ class ProjectFiles:
 
     @cached_property
     def cells(self) -> list[CellRecord]:
-        """Finished trainings of the benchmark, wherever below its folder they stand, by path."""
+        """Finished trainings of the benchmark, of all chains where there are several, by path."""
         found = []
-        for path in sorted((self.folder / "benchmark").rglob("result.json")):
+        for path in self._cell_paths():
             result = read_json(path)
             if not {"arm", "architecture", "confusion"} <= result.keys():
                 continue
@@ -176,6 +178,23 @@ class ProjectFiles:
                 )
             )  # fmt: skip
         return found
+
+    def _cell_paths(self) -> list[Path]:
+        """Results of cells: of this project, or of the chains that its results are made of."""
+        if not self.chains:
+            return sorted((self.folder / "benchmark").rglob("result.json"))
+        return [
+            path
+            for name in self.chains
+            for path in sorted((self.folder / CHAINS / name / "benchmark").rglob("result.json"))
+        ]
+
+    @cached_property
+    def chains(self) -> list[str]:
+        """Folders of the chains that a cross-validation joined; empty for a single run."""
+        cells = (self.results or {}).get("cells", ())
+        names = {f"fold-{c['fold']}-seed-{c['chain']}" for c in cells if "fold" in c}
+        return sorted(names)
 
     def last_grid(self, generator: str) -> Path | None:
         """The newest picture grid of a generator."""

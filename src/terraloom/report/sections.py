@@ -15,10 +15,11 @@ from terraloom.report.caption_table import corpora_table, writers_table
 from terraloom.report.findings import APART, flat, legend, outsiders
 from terraloom.report.marking import claims_legend
 from terraloom.report.pictures import JPEG_NOTE, read_grid
-from terraloom.report.reading import REAL, STAGES, ProjectFiles, tally
+from terraloom.report.reading import CHAINS, REAL, STAGES, ProjectFiles, tally
 from terraloom.report.repair_table import REPAIRS, repair_table
 from terraloom.report.views import (
     Block,
+    Cell,
     Drawing,
     FigureView,
     PipelineView,
@@ -94,6 +95,39 @@ def data_section(files: ProjectFiles, classes: ClassTable) -> Section:
     blocks.append(tables.places_table(patches, _LIMIT_PLACES))
     blocks.append(tables.sources_table(used, _LIMIT_FILES))
     return Section("data", title, tuple(blocks))
+
+
+def chains_section(files: ProjectFiles) -> Section:
+    """The whole runs that a cross-validation joined, each with its own cells."""
+    cells = (files.results or {"cells": []})["cells"]
+    rows = []
+    for chain in files.chains:
+        own = [c for c in cells if f"fold-{c['fold']}-seed-{c['chain']}" == chain]
+        record = files.json(f"{CHAINS}/{chain}/benchmark/stage.json")
+        mean = sum(c["val_f1"] for c in own) / len(own)
+        rows.append(
+            (
+                tables.name(chain),
+                tables.number(count(len(own))),
+                tables.number(percent(mean)),
+                Cell(short_hash(record["key"]) if record else "no record", "", "hash"),
+            )
+        )
+    return Section(
+        "chains",
+        "The runs behind it",
+        (
+            TextView(
+                f"Every chain under {CHAINS}/ is a project folder of its own: its data, samples, "
+                "captions, scores and results lie there, and are not repeated here."
+            ),
+            TableView(
+                "Chains", ("chain", "cells", "macro F1 on val, %", "run"), tuple(rows),
+                (tables.RESULTS, f"{CHAINS}/*/benchmark/stage.json"),
+                ("On val, mean over arms and cells: to see whether a chain went astray, no more.",),
+            ),
+        ),
+    )  # fmt: skip
 
 
 def pipeline_section(files: ProjectFiles) -> Section:

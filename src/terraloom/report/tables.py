@@ -94,6 +94,54 @@ def differences_table(results: Mapping[str, Any], scope: str) -> TableView:
     )
 
 
+def questions_table(results: Mapping[str, Any], scope: str) -> TableView:
+    """The joined arm against arms that each ask one question of it."""
+    rows = [
+        (
+            name(row["question"]),
+            Cell(f"{row['arm']} − {row['against']}"),
+            number(points(row["mean"]), interval(row["low"], row["high"], signed=True)),
+            number(percent(row["minimum_detectable"])),
+        )
+        for row in results["questions"]
+        if row["architecture"] == scope
+    ]
+    return TableView(
+        f"Where a difference comes from ({_scope(scope)}), macro F1 in percentage points",
+        ("question", "difference", "macro F1", "smallest detectable"),
+        tuple(rows),
+        (RESULTS,),
+        (
+            "These arms are no controls: they decide no verdict, they say what it is worth. An "
+            "interval that holds zero leaves the question open.",
+        ),
+    )
+
+
+def spread_table(results: Mapping[str, Any], scope: str) -> TableView:
+    """How far runs lie apart between generator seeds, and within them."""
+    rows = [
+        (
+            name(row["arm"]),
+            number(percent(row["f1_spread"]["between"])),
+            number(percent(row["f1_spread"]["within"])),
+            number(count(row["runs"])),
+        )
+        for row in results["table"]
+        if row["architecture"] == scope and row.get("f1_spread")
+    ]
+    return TableView(
+        f"Spread of macro F1 over seeds ({_scope(scope)}), standard deviation in points",
+        ("arm", "between generator seeds", "within them", "runs"),
+        tuple(rows),
+        (RESULTS,),
+        (
+            "Between: means of whole chains (split of val, generator, samples, labeller). Within: "
+            f"segmenter trainings on the same samples; {ABSENT} where each chain has one.",
+        ),
+    )
+
+
 def class_differences_table(results: Mapping[str, Any], scope: str) -> TableView:
     """Differences of F1 per class, with Holm's correction."""
     rows = []

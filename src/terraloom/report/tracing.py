@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from terraloom.files import sha256_of
-from terraloom.ledger import LEDGER_NAME
 from terraloom.report.reading import STAGES, ProjectFiles
 from terraloom.report.views import Block, Section, Source
 from terraloom.tables import MANIFEST
@@ -29,16 +28,23 @@ class Tracer:
 
     def _trace(self, source: str) -> Source:
         path, _, part = source.partition(", ")
-        stage = path.split("/", 1)[0]
-        if stage not in STAGES and path != LEDGER_NAME:
+        own = self._files.folder / path
+        if path.split("/", 1)[0] not in STAGES and not own.exists():
             return Source(source)
-        return Source(path, part, self._run(stage), self._checksum(path))
+        return Source(path, part, self._run(path.split("/", 1)[0]), self._checksum(path))
 
     def _run(self, stage: str) -> str:
         if stage not in self._runs:
-            record = self._files.stage_record(stage) if stage in STAGES else None
-            self._runs[stage] = str(record["key"]) if record else ""
+            self._runs[stage] = self._key(stage)
         return self._runs[stage]
+
+    def _key(self, stage: str) -> str:
+        record = self._files.stage_record(stage)
+        if record:
+            return str(record["key"])
+        # A cross-validation joins many runs: its locked recipe stands for them.
+        recipe = self._files.json(f"{stage}/recipe.json")
+        return str(recipe["sha256"]) if recipe else ""
 
     def _checksum(self, path: str) -> str:
         own = self._files.folder / path

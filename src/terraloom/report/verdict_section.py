@@ -23,6 +23,7 @@ from terraloom.report.wording import count, listed, percent, plural
 _FEW_PLACES: Final = 20
 _SEEDS_SHOWN: Final = 3
 _SEEDS_CLAIMED: Final = 5
+_CHAINS_CLAIMED: Final = 2
 _UNLEARNED: Final = 0.01
 _TOUCHING_M: Final = 100.0
 
@@ -37,13 +38,7 @@ def verdict_section(files: ProjectFiles) -> Section:
     first = scopes[0]
     blocks: list[Block] = [_verdict(results, files, first)]
     if results.get("missing_arms"):
-        blocks.append(
-            TextView(
-                f"Left out for want of a synthetic row to train on: "
-                f"{listed(results['missing_arms'])}.",
-                "warning",
-            )
-        )
+        blocks.append(TextView(f"Arms left out: {_left_out(results)}.", "warning"))
     blocks.append(tables.arms_table(results, first))
     rows = [
         row
@@ -66,6 +61,10 @@ def verdict_section(files: ProjectFiles) -> Section:
             ),
             tables.differences_table(results, first),
         ]
+    if results.get("questions"):
+        blocks.append(tables.questions_table(results, first))
+    if any((row.get("f1_spread") or {}).get("between") is not None for row in results["table"]):
+        blocks.append(tables.spread_table(results, first))
     blocks += [
         ListView("What this verdict rests on", tuple(_design(results)), (tables.RESULTS,)),
         *_cautions(results, files),
@@ -84,6 +83,15 @@ def verdict_section(files: ProjectFiles) -> Section:
             Section("verdict-curves", "Validation curves", tuple(curves)),
             *extra,
         ),
+    )
+
+
+def _left_out(results: Mapping[str, Any]) -> str:
+    """Arms without rows, with the reason where it was kept."""
+    reasons = results.get("missing_because", {})
+    return "; ".join(
+        f"{arm} ({reasons[arm]})" if arm in reasons else f"{arm} (no synthetic row to train on)"
+        for arm in results["missing_arms"]
     )
 
 
@@ -122,8 +130,10 @@ def _design(results: Mapping[str, Any]) -> list[str]:
     design = results["design"]
     seeds, generators = design["segmenter_seeds"], design["generator_seeds"]
     architectures = design["architectures"]
+    folds = design.get("folds", 1)
     items = [
-        f"{plural(seeds, 'segmenter seed')} nested in {plural(generators, 'generator seed')}, "
+        (f"{plural(folds, 'fold')} of places, each with " if folds > 1 else "")
+        + f"{plural(seeds, 'segmenter seed')} nested in {plural(generators, 'generator seed')}, "
         f"{plural(len(architectures), 'architecture')} ({listed(architectures)}): the intervals "
         "hold the spread over test places and segmenter trainings"
         + (
@@ -176,14 +186,18 @@ def _cautions(results: Mapping[str, Any], files: ProjectFiles) -> list[Block]:
     """What weakens this particular run, where something does."""
     design = results["design"]
     found = []
-    if design["segmenter_seeds"] < _SEEDS_SHOWN:
+    # Whole chains count for more than the segmenters that are nested in one of them.
+    seeds = max(design["segmenter_seeds"], design["generator_seeds"])
+    if seeds < _SEEDS_SHOWN:
         found.append(
             f"Fewer than {_SEEDS_SHOWN} seeds: these figures should not be shown as a result."
         )
-    elif design["segmenter_seeds"] < _SEEDS_CLAIMED:
+    elif seeds < _SEEDS_CLAIMED:
+        found.append(f"{plural(seeds, 'seed')} illustrate; a claim needs {_SEEDS_CLAIMED}.")
+    if design["generator_seeds"] < _CHAINS_CLAIMED:
         found.append(
-            f"{plural(design['segmenter_seeds'], 'seed')} illustrate; a claim needs "
-            f"{_SEEDS_CLAIMED}."
+            "One generator seed: what is shown holds for these very samples. Another training of "
+            "the generator may change the verdict, and no interval here says by how much."
         )
     if design["test_places"] < _FEW_PLACES:
         found.append(
