@@ -130,7 +130,9 @@ class ProjectFiles:
 
     @cached_property
     def source_files(self) -> list[dict[str, Any]]:
-        """Distinct source files of the real samples."""
+        """Distinct source files of the real samples; chains share theirs."""
+        if self.chains:
+            return ProjectFiles(self.folder / CHAINS / self.chains[0]).source_files
         found: dict[tuple[str, ...], dict[str, Any]] = {}
         for batch in self.batches(REAL, ["source"]):
             flat = pc.list_flatten(batch.column("source").combine_chunks())

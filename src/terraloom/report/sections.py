@@ -295,15 +295,19 @@ def provenance_section(
             "and inputs, as in the table of stages below. This page computes no score. "
             f"{JPEG_NOTE}",
         ),
-        tables.pairs_table("This run", ("what", "value"), facts, "handed over by the run"),
     ]
+    if facts:
+        given = "handed over by the run"
+        blocks.append(tables.pairs_table("This run", ("what", "value"), facts, given))
     if versions:
         blocks.append(
             tables.pairs_table(
                 "Versions", ("library", "version"), versions, "handed over by the run"
             )
         )
-    blocks.append(tables.stages_table({stage: files.stage_record(stage) for stage in STAGES}))
+    if not files.chains:
+        records = {stage: files.stage_record(stage) for stage in STAGES}
+        blocks.append(tables.stages_table(records))
     if sources:
         blocks.append(tables.sources_read_table(sources))
     recipe = files.json("benchmark/recipe.json")
