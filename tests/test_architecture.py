@@ -46,7 +46,7 @@ LAYERS = (
         "verdict",
         "importing",
     ),
-    ("controls", "floors", "caption_comparison"),
+    ("controls", "floors", "caption_comparison", "usefulness"),
     ("benchmarking",),
     ("testing",),
     ("report",),
@@ -54,6 +54,7 @@ LAYERS = (
     ("stages",),
     ("pipeline",),
     ("estimates", "demo", "trained"),
+    ("slice_study",),
     ("cli",),
     ("__main__",),
 )

@@ -416,6 +416,66 @@ def score_caption_file(
     _print_view(overlap_table(found))
 
 
+@app.command(name="which-score")
+def which_score(
+    project: Annotated[Path, typer.Argument(help="Project folder, run at least up to score.")],
+    slices: Annotated[
+        int, typer.Option("--slices", help="Parts of the synthetic pool that are trained on.")
+    ] = 24,
+    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each slice.")] = 2,
+    rows: Annotated[
+        int | None, typer.Option("--rows", help="Samples of a slice; left out, a quarter of all.")
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option("--images", help="That a training sees; left out, as in the benchmark."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Left out, which-score in the project.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell trainings and time; do nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Which score predicts use? Train on slices of the pool, correlate scores with gains on val."""
+    from terraloom.errors import InputError
+    from terraloom.report.usefulness_section import cautions, scores_table, slices_table
+    from terraloom.slice_study.study import FOLDER, StudyPlan, estimate_study, run_study, tell_plan
+    from terraloom.stages import Context
+    from terraloom.trained import project_settings
+
+    settings = project_settings(project)
+    if settings is None:
+        raise InputError(f"{project} is no project that ever ran; run: terraloom run {project}")
+    plan = StudyPlan(slices, seeds, rows, images)
+    context = Context(settings, project)
+    folder = project / FOLDER if out is None else out
+    estimate = estimate_study(context, folder, plan)
+    if dry_run:
+        if as_json:
+            print(json.dumps(estimate.to_json(), indent=1))
+        else:
+            output.print(
+                f"{estimate.cells - estimate.done} of {estimate.cells} trainings left of "
+                f"{estimate.images:,} images each, slices of {estimate.rows} of {estimate.pool} "
+                f"samples: about {_duration(estimate.seconds)} on two CPU cores",
+                soft_wrap=True,
+            )
+        return
+    tell_plan(estimate)
+    found = run_study(context, folder, plan)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    _print_view(scores_table(found))
+    _print_view(slices_table(found))
+    for line in cautions(found):
+        output.print(f"- {line}", soft_wrap=True, markup=False)
+    output.print(found["ranking"]["sentence"], soft_wrap=True, markup=False, style="bold")
+    output.print(f"all of it: {folder}", soft_wrap=True, markup=False)
+
+
 @app.command()
 def world(
     folder: Annotated[Path, typer.Argument(help="Receives the GeoTIFF tiles.")],

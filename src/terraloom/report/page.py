@@ -16,6 +16,7 @@ from terraloom.report.galleries import contact_sheet
 from terraloom.report.labeller_section import labeller_section
 from terraloom.report.reading import ProjectFiles
 from terraloom.report.synthetic_section import synthetic_section
+from terraloom.report.usefulness_section import usefulness_sections
 from terraloom.report.verdict_section import verdict_section
 from terraloom.report.views import Block, FigureView, GalleryView, Section
 
@@ -58,6 +59,7 @@ def write_report(
         composition_section(files, classes),
         sections.embedding_section(files),
         fidelity_section(files),
+        *usefulness_sections(files),
         sections.captions_section(files, classes),
         sections.published_section(files),
         sections.provenance_section(files, provenance),
