@@ -54,7 +54,7 @@ LAYERS = (
     ("stages",),
     ("pipeline",),
     ("estimates", "demo", "trained"),
-    ("slice_study",),
+    ("slice_study", "demand"),
     ("cli",),
     ("__main__",),
 )

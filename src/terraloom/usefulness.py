@@ -138,9 +138,7 @@ def rank_scores(
     """
     gains = np.asarray(gains, dtype=np.float64)
     _check(scores, gains)
-    found: list[_Raw] = [
-        _correlate(score, gains, seed, draws, permutations) for score in scores
-    ]
+    found: list[_Raw] = [_correlate(score, gains, seed, draws, permutations) for score in scores]
     tested = [raw for raw in found if raw.p is not None]
     corrected = iter(holm([raw.p for raw in tested if raw.p is not None]))
     findings = []
@@ -214,9 +212,7 @@ def _check(scores: Sequence[Score], gains: Float64Array) -> None:
             )
 
 
-def _correlate(
-    score: Score, gains: Float64Array, seed: int, draws: int, permutations: int
-) -> _Raw:
+def _correlate(score: Score, gains: Float64Array, seed: int, draws: int, permutations: int) -> _Raw:
     values = np.asarray(score.values, dtype=np.float64)
     known = np.isfinite(values)
     values, gains = values[known], gains[known]
@@ -270,9 +266,7 @@ def spearman_rows(x: Float64Array, y: Float64Array) -> Float64Array:
 
 def kendall_rows(x: Float64Array, y: Float64Array) -> Float64Array:
     """τ-b of each row of two arrays "draw slice" (Kendall 1945, with ties); NaN where constant."""
-    signs = [
-        np.sign(side[:, :, None] - side[:, None, :]).reshape(len(side), -1) for side in (x, y)
-    ]
+    signs = [np.sign(side[:, :, None] - side[:, None, :]).reshape(len(side), -1) for side in (x, y)]
     return _cosines(*signs)
 
 

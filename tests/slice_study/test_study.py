@@ -61,12 +61,16 @@ def test_all_scores_of_the_cards_and_of_the_slice_as_a_whole_are_there(finished)
 
 def test_scores_of_a_slice_are_means_of_its_samples(finished, context):
     out, found = finished
-    table = context.table("score", "scores", "synthetic").read(["id", "confidence"]).to_pylist()
-    by_id = {row["id"]: row["confidence"] for row in table}
-    highest = next(r for r in found["slices"] if r["name"] == "score-agreement-highest")
-    assert highest["scores"]["confidence"] is not None
-    everything = np.array(list(by_id.values()))
-    assert everything.min() <= highest["scores"]["confidence"] <= everything.max()
+    columns = ["id", "confidence", "agreement"]
+    table = context.table("score", "scores", "synthetic").read(columns).to_pylist()
+    rows = {row["id"]: row for row in table}
+    ids = read_json(out / study.SLICES)
+    assert set(ids) == {row["name"] for row in found["slices"]}
+    for row in found["slices"]:
+        for name in columns[1:]:
+            values = [rows[i][name] for i in ids[row["name"]] if rows[i][name] is not None]
+            mean = np.mean(values) if values else None
+            assert row["scores"][name] == (None if mean is None else pytest.approx(mean, abs=1e-4))
 
 
 def test_only_val_is_judged_and_test_is_never_read(finished, context):

@@ -21,7 +21,7 @@ from terraloom.scoring import score_samples
 from terraloom.seeds import derive_seed
 from terraloom.settings import CurateSettings, Settings, member_settings
 from terraloom.stages import Context
-from terraloom.tables import Table
+from terraloom.tables import MANIFEST, Table
 
 _WRITER: Final = "template"
 """Captions of a round are there to be scored; a model is not asked for them."""
@@ -64,6 +64,8 @@ def make_round(
         folder: of this round in this scope; receives samples/, label/, captions/, score/, curate/.
         seed: of samples and scores.
     """
+    if (folder / "curate" / "verdicts" / MANIFEST).exists():
+        return _stored(folder)
     settings = context.settings
     made = synthesize(
         chain.generators,
@@ -115,15 +117,21 @@ def make_round(
         settings_sha256=sha256_of_value(list(scorers)),
         seed=derive_seed(seed, "scores"),
     )
-    verdicts, _ = curate_samples(
+    curate_samples(
         samples,
         Table.open(folder / "score" / "scores" / "synthetic"),
         folder / "curate",
         curate,
         context.classes.names,
     )
-    rows = verdicts.read(["id", "keep"]).to_pylist()
-    return Accepted(samples, tuple(row["id"] for row in rows if row["keep"]))
+    return _stored(folder)
+
+
+def _stored(folder: Path) -> Accepted:
+    """What a finished round left."""
+    rows = Table.open(folder / "curate" / "verdicts").read(["id", "keep"]).to_pylist()
+    kept = tuple(row["id"] for row in rows if row["keep"])
+    return Accepted(Table.open(folder / "label" / "samples"), kept)
 
 
 def curating_scorers(

@@ -126,7 +126,5 @@ def outside(ids: Sequence[str], samples: Table, real: Table, fold: Fold) -> list
     place = {r["id"]: r["place"] or r["id"] for r in real.read(["id", "place"]).to_pylist()}
     parents = {r["id"]: r["parent"] for r in samples.read(["id", "parent"]).to_pylist()}
     return [
-        name
-        for name in ids
-        if parents[name] is None or place[parents[name]] not in fold.places
+        name for name in ids if parents[name] is None or place[parents[name]] not in fold.places
     ]

@@ -1,9 +1,9 @@
 """The loop: weak classes → plan → generate → accept → retrain, within a budget; then one look.
 
-State lies on disk alone. Every round is a folder whose `round.json` is written last; what stands
-there is never made again, so that the same command goes on after a kill and ends with the same
-bytes. What a round adds is kept for the next where its gain in cross-validation lies above 0 with
-its whole interval; the first round without ends the loop.
+State lies on disk alone: every table, training and figure of a round is written once and never made
+again, so that the same command goes on after a kill and ends with the same bytes. What a round adds
+is kept for the next where its gain in cross-validation lies above 0 with its whole interval; the
+first round without ends the loop.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,6 @@ from terraloom.demand.acceptance import Accepted, curating_scorers, make_round
 from terraloom.demand.chains import Chain, fold_chain, whole_chain
 from terraloom.demand.folds import Fold, Scope, deal_folds, fold_scope, outside, whole_scope
 from terraloom.demand.options import (
-    Costs,
     DemandOptions,
     costs_of,
     look_settings,
@@ -51,6 +50,18 @@ FOLDER: Final = "demand"
 RESULT: Final = "demand.json"
 _LOCK: Final = "loop.json"
 _ROUND: Final = "round.json"
+_SECTIONS: Final = (
+    "segment",
+    "segmenters",
+    "generate",
+    "generators",
+    "label",
+    "score",
+    "scorers",
+    "curate",
+    "benchmark",
+)
+"""Of the settings, that decide what a loop finds in given rows."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,8 @@ class DemandLoop:
             InputError: the folder holds a loop of another design, the budget does not suffice for
                 the setup, no generator can be asked for a class, or a rule names no column.
         """
+        # A changed design is told before anything is trained for it.
+        self._check_design({})
         self.pipeline.run(until="segment")
         with self.context.project.locked():
             check_writable(self.folder)
@@ -93,9 +106,7 @@ class DemandLoop:
                 self.context.settings, self.context.settings.curate, self.context, self.seed
             )
             self._lock()
-            self.folds = deal_folds(
-                self.real, self.options.folds, self.seed, self.context.cache
-            )
+            self.folds = deal_folds(self.real, self.options.folds, self.seed, self.context.cache)
             rounds, stopped = self._rounds()
             found = self._judged(rounds, stopped)
             write_json(self.folder / RESULT, found)
@@ -110,30 +121,37 @@ class DemandLoop:
                 f"round {self.costs.round:,} more. Give more, or lower the budgets in the settings."
             )
 
+    def _design(self) -> dict[str, Any]:
+        """All that decides what a loop finds, but for its budget and its rows."""
+        plain = self.context.settings.model_dump(mode="json")
+        return {
+            "options": self.options.locked(),
+            "settings": {name: plain[name] for name in _SECTIONS},
+            "seed": self.seed,
+        }
+
     def _lock(self) -> None:
         """Write the design, or make sure that the one that is there is the same."""
-        settings = self.context.settings
-        sections = ("segment", "segmenters", "generate", "generators", "label", "score", "scorers",
-                    "curate", "benchmark")  # fmt: skip
-        plain = settings.model_dump(mode="json")
-        design = {
-            "options": self.options.locked(),
-            "settings": {name: plain[name] for name in sections},
-            "seed": self.seed,
-            "real": self.real.sha256,
-        }
+        inputs = {"real": self.real.sha256}
+        self._check_design(inputs)
+        if not (self.folder / _LOCK).exists():
+            write_json(self.folder / _LOCK, {**self._design(), "inputs": inputs})
+
+    def _check_design(self, inputs: Mapping[str, str]) -> None:
         path = self.folder / _LOCK
         if not path.exists():
-            write_json(path, design)
             return
-        stored = read_json(path)
-        changed = [name for name in design["settings"] if stored["settings"][name] != plain[name]]
+        stored, own = read_json(path), self._design()
+        changed = [
+            name for name, value in own["settings"].items() if stored["settings"][name] != value
+        ]
         changed += [
             f"--{name}"
-            for name, value in design["options"].items()
+            for name, value in own["options"].items()
             if stored["options"].get(name) != value
         ]
-        changed += [name for name in ("seed", "real") if stored[name] != design[name]]
+        changed += ["project.seed"] * (stored["seed"] != own["seed"])
+        changed += [f"{name} rows" for name in inputs if stored["inputs"][name] != inputs[name]]
         if changed:
             raise InputError(
                 f"{self.folder} holds a loop of another design (it differs in "
@@ -413,8 +431,3 @@ def _union(tables: Sequence[Table], folder: Path) -> Table:
 def run_demand(pipeline: Pipeline, options: DemandOptions) -> dict[str, Any]:
     """Run a demand-driven loop in a pipeline's project; see `DemandLoop.run`."""
     return DemandLoop(pipeline, options).run()
-
-
-def demand_costs(pipeline: Pipeline, options: DemandOptions, train_rows: int) -> Costs:
-    """What a loop would cost, before anything is done."""
-    return costs_of(pipeline.context.settings, options, train_rows)

@@ -147,7 +147,9 @@ def _ways(
     return found
 
 
-def _shared(ways: Mapping[tuple[str, Origin], float], samples: int) -> dict[tuple[str, Origin], int]:
+def _shared(
+    ways: Mapping[tuple[str, Origin], float], samples: int
+) -> dict[tuple[str, Origin], int]:
     """Whole numbers in proportion, which sum to `samples`."""
     edges = np.rint(samples * np.cumsum(list(ways.values())) / sum(ways.values())).astype(int)
     counts = np.diff(edges, prepend=0)

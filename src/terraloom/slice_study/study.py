@@ -37,6 +37,8 @@ from terraloom.usefulness import Score, rank_scores
 
 RESULT: Final = "which-score.json"
 TABLE: Final = "slices.csv"
+SLICES: Final = "slices.json"
+"""Which samples each slice holds."""
 FOLDER: Final = "which-score"
 CONTROL: Final = "control"
 _LOCK: Final = "study.json"
@@ -94,8 +96,8 @@ def run_study(context: Context, out: Path, plan: StudyPlan) -> dict[str, Any]:
 
     Args:
         context: of a project whose stages are done up to score; only read.
-        out: receives study.json (the locked design), cells/, features/, which-score.json and
-            slices.csv.
+        out: receives study.json (the locked design), slices.json (ids), cells/, features/,
+            which-score.json and slices.csv.
         plan: slices, seeds, rows, images.
 
     Returns:
@@ -128,6 +130,7 @@ def run_study(context: Context, out: Path, plan: StudyPlan) -> dict[str, Any]:
     }
     _lock(out, lock)
     slices = cut_slices(pool, plan.slices, rows, seed)
+    write_json(out / SLICES, {made.name: list(made.ids) for made in slices})
     segmenter = load_segmenter(context.path("segment", "labeller"), context.fabric)
     scores = measure_slices(slices, pool, real, synthetic, segmenter, out / "features", seed)
     f1 = {name: np.zeros(plan.seeds) for name in (CONTROL, *(made.name for made in slices))}
