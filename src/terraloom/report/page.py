@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from terraloom.classes import ClassTable
 from terraloom.files import write_bytes, write_text
 from terraloom.report import sections
+from terraloom.report.caption_benchmark_section import caption_benchmark_sections
 from terraloom.report.composition_section import composition_section
 from terraloom.report.fidelity_section import fidelity_section
 from terraloom.report.floors_section import floors_section
@@ -59,6 +60,7 @@ def write_report(
         sections.embedding_section(files),
         fidelity_section(files),
         sections.captions_section(files, classes),
+        *caption_benchmark_sections(files, classes),
         sections.published_section(files),
         sections.provenance_section(files, provenance),
     )
