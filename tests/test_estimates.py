@@ -2,6 +2,7 @@
 
 import pytest
 
+from terraloom.caption_benchmark_settings import TRAINING_RATE
 from terraloom.estimates import PATCH_BYTES_PER_PIXEL, estimate_build, estimate_run
 from terraloom.files import append_line
 from terraloom.pipeline import Pipeline
@@ -32,7 +33,8 @@ def test_every_stage_is_told_in_order_and_nothing_is_written(project, tmp_path):
     found = estimate_run(project())
     assert [line.stage for line in found] == [stage.name for stage in STAGES]
     assert {line.state for line in found} == {"would run"}
-    assert all(line.seconds > 0 for line in found)
+    # The captioning benchmark is off, so it takes no time and says so.
+    assert [line.stage for line in found if not line.seconds] == ["benchmark-captions"]
     assert [path.name for path in tmp_path.iterdir()] == ["terraloom.toml"]
 
 
@@ -45,6 +47,21 @@ def test_rows_are_bounded_from_the_size_of_the_world(project):
     assert found["generate"].rows == 33
     assert found["benchmark"].rows == 16 + 33
     assert found["benchmark"].work == "8 cells of 16 crops of 32 px"
+
+
+def test_a_captioning_benchmark_is_estimated_where_it_is_on(project, tmp_path):
+    off = lines(project())["benchmark-captions"]
+    assert (off.seconds, off.work) == (0, "off: [caption_benchmark] names no arms")
+    text = tiny_project() + (
+        '\n[caption_benchmark]\narms = ["real", "real+both"]\nseeds = 2\n'
+        "[caption_benchmark.training]\nimages = 1500\n"
+    )
+    (tmp_path / "terraloom.toml").write_text(text)
+    on = lines(project())["benchmark-captions"]
+    assert on.work == "4 captioners, 1,500 images of 64 px each"
+    assert on.seconds == pytest.approx(4 * 1500 / TRAINING_RATE + 10)
+    (tmp_path / "terraloom.toml").write_text(text.replace("seeds = 2\n[", 'model = "mine"\n['))
+    assert lines(project())["benchmark-captions"].seconds is None
 
 
 def test_the_time_of_a_training_is_its_images_over_the_members_rate(project):

@@ -215,6 +215,29 @@ def curate(
 
 
 _stage_command("benchmark", "Train the arms at equal budgets, test on real rows, judge.")
+
+
+@app.command(name="benchmark-captions")
+def benchmark_captions(
+    config: ConfigArgument = Path(CONFIG_NAME),
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a captioner per arm, check what it says of test images, judge."""
+    from terraloom.errors import SettingsError
+    from terraloom.stages import CAPTION_BENCHMARK
+
+    pipeline = _pipeline(config, out)
+    if not pipeline.context.settings.caption_benchmark.is_on:
+        raise SettingsError(
+            "the captioning benchmark is off: caption_benchmark.arms names none. Set, for "
+            'instance, arms = ["real", "real-strong", "synthetic", "real+both"] under '
+            "[caption_benchmark]."
+        )
+    pipeline.run(only=CAPTION_BENCHMARK)
+    _print_caption_results(pipeline.context.project.folder, as_json)
+
+
 _stage_command("report", "Write the report page.")
 
 
@@ -895,6 +918,20 @@ def _print_results(folder: Path, as_json: bool) -> None:
             soft_wrap=True,
         )
     output.print(f"Report: {report.resolve()}", soft_wrap=True)
+
+
+def _print_caption_results(folder: Path, as_json: bool) -> None:
+    from terraloom.files import read_json
+    from terraloom.report.caption_benchmark_section import RESULTS, claims_table
+
+    results = read_json(folder / RESULTS)
+    if as_json:
+        print(json.dumps(results, indent=1))
+        return
+    _print_view(claims_table(results))
+    for verdict in results["verdicts"]:
+        output.print(Text(verdict["sentence"]), soft_wrap=True)
+    output.print(f"all of it: {folder / RESULTS}", soft_wrap=True, markup=False)
 
 
 def _duration(seconds: float | None) -> str:

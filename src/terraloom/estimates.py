@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from terraloom import families
+from terraloom.caption_benchmark_settings import SMALL, TRAINING_RATE
 from terraloom.dataset.patches import window_grid
 from terraloom.files import read_json
 from terraloom.pipeline import Pipeline, stage_errors, stage_seconds
-from terraloom.settings import TrainingSettings, member_settings
+from terraloom.settings import Settings, TrainingSettings, member_settings
 from terraloom.sources._face import DownloadPlan, PlanningSource
-from terraloom.stages import STAGES, stage_named
+from terraloom.stages import CAPTION_BENCHMARK, STAGES, stage_named
 from terraloom.tables import MANIFEST, Table
 
 _REFERENCE_SIDE: Final = 64
@@ -141,6 +142,7 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
             f"{cells} cells of {benchmark.images:,} crops of {benchmark.crop_size} px",
             cells * cell_seconds + _BENCHMARK_FIXED_S,
         ),
+        CAPTION_BENCHMARK: _caption_benchmark_line(settings, real + made),
         "report": (0, "one page", 15.0),
     }
     past = stage_seconds(pipeline.context.project)
@@ -168,6 +170,20 @@ def _caption_line(pipeline: Pipeline, rows: int) -> tuple[int, str, float | None
     if failed:
         work += f"; {failed} captions could not be had (--retry-failed)"
     return rows, work, None if rate is None else rows / rate
+
+
+def _caption_benchmark_line(settings: Settings, rows: int) -> tuple[int, str, float | None]:
+    """Time is known for the small network alone."""
+    own = settings.caption_benchmark
+    if not own.is_on:
+        return 0, "off: [caption_benchmark] names no arms", 0.0
+    cells = len(own.arms) * own.seeds
+    training = own.training
+    work = f"{cells} captioners, {training.images:,} images of {training.image_size} px each"
+    if own.model != SMALL:
+        return rows, f"{work}, from {own.model}", None
+    scale = (training.image_size / _REFERENCE_SIDE) ** 2
+    return rows, work, cells * training.images / TRAINING_RATE * scale + _BENCHMARK_FIXED_S
 
 
 def _row_counts(pipeline: Pipeline) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from terraloom.progress import console
 from terraloom.runs import Project, stage_key
 from terraloom.settings import Settings
 from terraloom.sources._face import ForgettingSource
-from terraloom.stages import SETTINGS_COPY, STAGES, Context, Stage, stages_before
+from terraloom.stages import SETTINGS_COPY, STAGES, Context, Stage, stages_needed
 
 LOG_NAME: Final = "log.jsonl"
 """One line per stage that ended, in the project folder."""
@@ -28,10 +28,10 @@ class Pipeline:
 
         Args:
             until: last stage to run; left out, all.
-            only: run this stage alone; those before it must be done.
+            only: run this stage alone; those that it needs must be done.
 
         Raises:
-            StageMissing: `only` was asked for, and an earlier stage is not done.
+            StageMissing: `only` was asked for, and a stage that it needs is not done.
         """
         self.context.source.given()  # wrong inputs are told before anything is written
         with self.context.project.locked():
@@ -40,7 +40,7 @@ class Pipeline:
             self._send_curves()
             for stage in STAGES:
                 if only is not None and stage.name != only:
-                    if stage.name in stages_before(only):
+                    if stage.name in stages_needed(only):
                         self._check_done(stage)
                     continue
                 self._run_stage(stage)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from terraloom import families
+from terraloom.caption_benchmark_settings import CaptionBenchmarkSettings
 from terraloom.classes import PRESETS, ClassTable, LandClass, preset
 from terraloom.errors import SettingsError
 
@@ -490,6 +491,8 @@ class Settings(Section):
     """Rules."""
     benchmark: BenchmarkSettings = BenchmarkSettings()
     """Arms, seeds and budget."""
+    caption_benchmark: CaptionBenchmarkSettings = CaptionBenchmarkSettings()
+    """Captioners trained per arm; off while arms is empty."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

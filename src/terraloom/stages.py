@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from terraloom.ensemble import Ensemble
     from terraloom.sources._face import Source
 
+CAPTION_BENCHMARK: Final = "benchmark-captions"
 SETTINGS_COPY: Final = "settings.json"
 """The validated settings of the last run, in the project folder."""
 
@@ -145,6 +146,15 @@ def stages_before(name: str) -> list[str]:
     """Names of the stages that come before one."""
     names = [stage.name for stage in STAGES]
     return names[: names.index(name)]
+
+
+def stages_needed(name: str) -> list[str]:
+    """Names of the stages that one reads from, directly or through others, in order."""
+    needed: set[str] = set()
+    for stage in reversed(STAGES):
+        if stage.name == name or stage.name in needed:
+            needed.update(stage.needs)
+    return [stage.name for stage in STAGES if stage.name in needed]
 
 
 def _members_of(stage: str, settings: Settings) -> Mapping[str, Sequence[str]]:
@@ -533,6 +543,35 @@ def _benchmark(context: Context, folder: StageFolder) -> dict[str, str]:
     }
 
 
+def _benchmark_captions(context: Context, folder: StageFolder) -> dict[str, str]:
+    settings = context.settings.caption_benchmark
+    if not settings.is_on:
+        console.print("  off: [caption_benchmark] names no arms", soft_wrap=True, markup=False)
+        return {}
+    from terraloom.caption_benchmarking import CONTROLS, CaptionInputs, run_caption_benchmark
+    from terraloom.ledger import LEDGER_NAME
+
+    verdicts = context.table("curate", "verdicts").read(["id", "keep"]).to_pylist()
+    samples = _samples_by_kind(context)
+    run_caption_benchmark(
+        CaptionInputs(
+            samples["real"],
+            samples["synthetic"],
+            frozenset(row["id"] for row in verdicts if row["keep"]),
+            {kind: context.table("caption", kind) for kind in samples},
+            context.cache,
+        ),
+        folder.path,
+        classes=context.classes,
+        settings=settings,
+        ledger=context.project.folder / LEDGER_NAME,
+        controls=context.project.folder / CONTROLS,
+        seed=derive_seed(context.seed, "caption benchmark"),
+        fabric=context.fabric,
+    )
+    return {"results": sha256_of(folder.path / "results.json")}
+
+
 def _report(context: Context, folder: StageFolder) -> dict[str, str]:
     return {"report": sha256_of(report_of(context, context.project.folder))}
 
@@ -611,9 +650,26 @@ STAGES: Final = (
         _benchmark,
     ),
     Stage(
+        CAPTION_BENCHMARK,
+        "captioners are trained per arm and what they say of test is checked",
+        ("build", "label", "caption", "curate"),
+        ("caption_benchmark",),
+        _benchmark_captions,
+    ),
+    Stage(
         "report",
         "one page is written",
-        ("build", "segment", "generate", "label", "caption", "score", "curate", "benchmark"),
+        (
+            "build",
+            "segment",
+            "generate",
+            "label",
+            "caption",
+            "score",
+            "curate",
+            "benchmark",
+            CAPTION_BENCHMARK,
+        ),
         ("project",),
         _report,
     ),

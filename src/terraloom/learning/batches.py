@@ -73,7 +73,7 @@ def batch_of(rows: TrainRows, seeds: Sequence[int], crop_size: int, augment: Aug
         ids.append(row.id)
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div_(255.0)
     if augment in ("paper", "strong"):
-        pixels = _radiometry(pixels, augment, streams)
+        pixels = change_radiometry(pixels, augment, streams)
     return Batch(
         pixels.contiguous(memory_format=torch.channels_last),
         torch.from_numpy(np.stack(labels)).long(),
@@ -130,7 +130,16 @@ def _turn(
     return first, second, third
 
 
-def _radiometry(pixels: Tensor, augment: Augment, streams: Sequence[np.random.Generator]) -> Tensor:
+def change_radiometry(
+    pixels: Tensor, augment: Augment, streams: Sequence[np.random.Generator]
+) -> Tensor:
+    """Images changed in brightness and contrast ("strong": colour and noise too), see `draw_batch`.
+
+    Args:
+        pixels: float32 "batch 3 height width", 0 … 1.
+        augment: "paper" or "strong".
+        streams: one per image.
+    """
     strength = 0.2 if augment == "paper" else 0.3
     # Per image: whether it is changed, contrast, brightness, and the gain of three channels.
     drawn = np.array([random.random(6) for random in streams], dtype=np.float32)

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from terraloom.classes import ClassTable
 from terraloom.files import write_bytes, write_text
 from terraloom.report import sections
+from terraloom.report.caption_benchmark_section import caption_benchmark_sections
 from terraloom.report.composition_section import composition_section
 from terraloom.report.curves_section import curves_section
 from terraloom.report.fidelity_section import fidelity_section
@@ -20,8 +21,8 @@ from terraloom.report.pictures import contact_sheet
 from terraloom.report.reading import ProjectFiles
 from terraloom.report.synthetic_section import synthetic_section
 from terraloom.report.tracing import Tracer, blocks_of, sources_of
-from terraloom.report.vector import inline_svg
 from terraloom.report.usefulness_section import usefulness_sections
+from terraloom.report.vector import inline_svg
 from terraloom.report.verdict_section import verdict_section
 from terraloom.report.views import FigureView, GalleryView, Section, Source
 
@@ -94,6 +95,7 @@ def _run_sections(files: ProjectFiles, classes: ClassTable) -> list[Section]:
         fidelity_section(files),
         *usefulness_sections(files),
         sections.captions_section(files, classes),
+        *caption_benchmark_sections(files, classes),
     ]
 
 
