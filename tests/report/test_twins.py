@@ -9,24 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from terraloom.classes import preset
 from terraloom.report.json_twin import parse_number
 from terraloom.report.markdown_twin import escape
-from terraloom.report.page import write_report
 
-from .conftest import PROVENANCE
 from .test_page import _Text
 
 READER = MarkdownIt("commonmark", {"html": True}).enable("table")
-
-
-@pytest.fixture(scope="module")
-def report(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("twins")
-    write_report(
-        project, folder, title="demo", classes=preset("worldcover7"), provenance=PROVENANCE
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")
