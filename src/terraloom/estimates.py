@@ -108,7 +108,7 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
     )
     benchmark = settings.benchmark.training
     cell_seconds = sum(
-        _training_seconds(name, benchmark) for name in settings.benchmark.architectures
+        training_seconds(name, benchmark) for name in settings.benchmark.architectures
     ) / len(settings.benchmark.architectures)
     labeller = settings.segment.training
     trainings = settings.segment.members + settings.segment.noise_folds
@@ -121,7 +121,7 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
             train,
             f"{f'{trainings} trainings of ' if trainings > 1 else ''}"
             f"{labeller.images:,} crops of {labeller.crop_size} px",
-            trainings * _training_seconds(settings.segment.architecture, labeller),
+            trainings * training_seconds(settings.segment.architecture, labeller),
         ),
         "generate": (
             made,
@@ -191,7 +191,8 @@ def _candidates(pipeline: Pipeline) -> int:
     )
 
 
-def _training_seconds(architecture: str, training: TrainingSettings) -> float:
+def training_seconds(architecture: str, training: TrainingSettings) -> float:
+    """Of one training of a segmenter on two CPU cores, from its stated rate."""
     module = families.member("segmenters", architecture)
     rate: float = module.TRAINING_RATE
     return training.images / rate * (training.crop_size / _REFERENCE_SIDE) ** 2

@@ -235,23 +235,38 @@ def synthesize(
     classes: ClassTable,
     settings: GenerateSettings,
     seed: int,
+    orders: Sequence[Order] | None = None,
 ) -> Table:
     """Make the planned samples, shard by shard, into `folder`.
 
     Samples for a mask, given or made, carry the mask that was asked for, and pairs the mask that
     came with the image; free ones a mask that is 255 everywhere, until they are labelled.
+
+    Args:
+        generators: trained, by name.
+        train: rows that lend their masks.
+        folder: of the table.
+        classes: class table.
+        settings: numbers, size, plan.
+        seed: of the plan and every sample.
+        orders: what to make, in id order; left out, it is planned as the settings say.
     """
     layouts = [g for g in generators.values() if g.is_layout]
     painters = {name: g for name, g in generators.items() if not g.is_layout}
-    orders = plan_samples(
-        {name: generator.makes for name, generator in painters.items()},
-        train,
-        settings,
-        seed,
-        classes,
-        layouts=bool(layouts),
-    )
-    _tell_plan(orders, train, settings, classes)
+    digest = _digest(settings, seed)
+    if orders is not None:
+        # Free shares are no numbers, which JSON cannot hold.
+        digest = sha256_of_value([digest, repr(list(orders))])
+    else:
+        orders = plan_samples(
+            {name: generator.makes for name, generator in painters.items()},
+            train,
+            settings,
+            seed,
+            classes,
+            layouts=bool(layouts),
+        )
+        _tell_plan(orders, train, settings, classes)
 
     def make(shard: Shard) -> pa.Table:
         wanted = orders[shard.start : shard.stop]
@@ -270,7 +285,7 @@ def synthesize(
         folder,
         plan_shards(len(orders), settings.shard_rows),
         make,
-        settings_sha256=_digest(settings, seed),
+        settings_sha256=digest,
         inputs={name: g.weights_sha256 for name, g in generators.items()},
         description="making samples",
         unit="samples",

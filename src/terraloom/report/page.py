@@ -21,6 +21,7 @@ from terraloom.report.reading import ProjectFiles
 from terraloom.report.synthetic_section import synthetic_section
 from terraloom.report.tracing import Tracer, blocks_of, sources_of
 from terraloom.report.vector import inline_svg
+from terraloom.report.usefulness_section import usefulness_sections
 from terraloom.report.verdict_section import verdict_section
 from terraloom.report.views import FigureView, GalleryView, Section, Source
 
@@ -91,6 +92,7 @@ def _run_sections(files: ProjectFiles, classes: ClassTable) -> list[Section]:
         composition_section(files, classes),
         sections.embedding_section(files),
         fidelity_section(files),
+        *usefulness_sections(files),
         sections.captions_section(files, classes),
     ]
 

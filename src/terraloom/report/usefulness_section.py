@@ -1,0 +1,176 @@
+"""Which score predicts use: rank correlations of scores with gains, where a study was made."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from matplotlib import style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from terraloom.report import tables
+from terraloom.report.reading import ProjectFiles
+from terraloom.report.views import (
+    Block,
+    Cell,
+    FigureView,
+    ListView,
+    Section,
+    TableView,
+    TextView,
+)
+from terraloom.report.wording import ABSENT, count, percent, points
+
+STUDY: Final = "which-score/which-score.json"
+_TONES: Final = {"predicts": "good", "misleads": "bad"}
+_DPI: Final = 150
+_WIDTH: Final = 7.6
+_NOISE: Final = 0.3
+"""Repeatability below which the gains are called mostly noise."""
+
+
+def usefulness_sections(files: ProjectFiles) -> tuple[Section, ...]:
+    """The section, or nothing where no study lies in the project."""
+    found = files.json(STUDY)
+    if found is None:
+        return ()
+    ranking = found["ranking"]
+    blocks: list[Block] = [TextView(ranking["sentence"]), scores_table(found)]
+    if any(finding["spearman"] for finding in ranking["findings"]):
+        blocks.append(
+            FigureView(
+                "score-correlations",
+                "Spearman's ρ of scores with gains",
+                "Forest plot; the same figures stand in the table above.",
+                _forest(ranking["findings"]),
+                (STUDY,),
+                (
+                    "Right of zero: what the score calls better helped more. Lines: 95 % bootstrap "
+                    "intervals, not corrected; the verdict rests on Holm's p.",
+                ),
+            )
+        )
+    blocks += [ListView("What this rests on", cautions(found), (STUDY,)), slices_table(found)]
+    return (Section("usefulness", "Which score predicts use?", tuple(blocks)),)
+
+
+def scores_table(found: Mapping[str, Any]) -> TableView:
+    """One row per score, the strongest correlation first."""
+    findings = sorted(
+        found["ranking"]["findings"],
+        key=lambda f: -1.0 if f["spearman"] is None else abs(f["spearman"]["mean"]),
+        reverse=True,
+    )
+    rows = [
+        (
+            tables.name(finding["score"], f"{finding['better']} is better"),
+            _correlation(finding["spearman"]),
+            _correlation(finding["kendall"]),
+            tables.number(_p(finding["p"])),
+            tables.number(_p(finding["p_holm"])),
+            tables.number(count(finding["slices"])),
+            Cell(finding["word"], "", _TONES.get(finding["word"], "plain")),
+        )
+        for finding in findings
+    ]
+    return TableView(
+        "Scores and the gains of slices",
+        ("score", "Spearman's ρ", "Kendall's τ", "p", "p, Holm", "slices", ""),
+        tuple(rows),
+        (STUDY,),
+        (
+            "Positive: slices that the score calls better helped more. In brackets: 95 % bootstrap "
+            "interval over slices and runs. p: permuted pairings. Predicts or misleads: Holm's p "
+            "below 0.05 over all scores of the table.",
+        ),
+    )
+
+
+def slices_table(found: Mapping[str, Any]) -> TableView:
+    """What each slice held and gained, the best first."""
+    rows = [
+        (
+            tables.name(row["name"], row["told"]),
+            tables.number(points(row["gain"]), ", ".join(points(gain) for gain in row["gains"])),
+        )
+        for row in sorted(found["slices"], key=lambda row: -row["gain"])
+    ]
+    return TableView(
+        "Gains of the slices on val, points of macro F1",
+        ("slice", "mean over runs"),
+        tuple(rows),
+        (STUDY, "which-score/slices.csv"),
+        (f"Control, real rows alone: {', '.join(percent(f1) for f1 in found['control'])} %.",),
+        folded=True,
+    )
+
+
+def cautions(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Size of the design, and what it cannot decide."""
+    design, ranking = found["design"], found["ranking"]
+    lines = [
+        f"{count(design['slices'])} slices of {count(design['rows'])} samples, each joined with "
+        f"{count(design['real_rows'])} real rows; {design['architecture']}, "
+        f"{count(design['images'])} images a training; {count(design['runs'])} runs, paired with "
+        "a control on real rows alone.",
+        f"Gains are read on val ({count(design['val_rows'])} rows, {count(design['val_places'])} "
+        "places), which also chose each network's best weights. Test was not looked at.",
+        f"Two slices share {percent(design['overlap'])} % of their samples on average; p-values "
+        "take slices as independent and are a little too small where they share much.",
+        "All slices are of one pool: other generators, budgets or data may order otherwise.",
+    ]
+    repeat = ranking["repeatability"]
+    if repeat is not None:
+        mostly = " The gains are mostly noise, which no score can predict." * (repeat < _NOISE)
+        lines.append(
+            f"Gains of the same slices in two runs correlate by {repeat:+.2f}; of the mean over "
+            f"runs {percent(ranking['reliability'], 0)} % is repeatable.{mostly}"
+        )
+    return tuple(lines)
+
+
+def _correlation(estimate: Mapping[str, float] | None) -> Cell:
+    if estimate is None:
+        return tables.number(ABSENT)
+    return tables.number(
+        _signed(estimate["mean"]), f"[{_signed(estimate['low'])}, {_signed(estimate['high'])}]"
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return ABSENT
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _forest(findings: Sequence[Mapping[str, Any]]) -> bytes:
+    """Estimate and interval of every score that has one, the highest on top; PNG."""
+    shown = sorted(
+        (f for f in findings if f["spearman"] is not None), key=lambda f: f["spearman"]["mean"]
+    )
+    with style.context("default"):
+        figure = Figure(figsize=(_WIDTH, 0.8 + 0.24 * len(shown)), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        axes.axvline(0, color="#666666", linewidth=0.9)
+        for place, finding in enumerate(shown):
+            told = finding["spearman"]
+            sure = finding["word"] in _TONES
+            colour = "#0072B2" if sure else "#777777"
+            axes.plot([told["low"], told["high"]], [place, place], color=colour, linewidth=1.6)
+            axes.plot(told["mean"], place, "o", color=colour, markersize=5 if sure else 4)
+        axes.set_yticks(range(len(shown)), [f["score"] for f in shown], fontsize=8.5)
+        for label in axes.get_yticklabels():
+            label.set_parse_math(False)
+        axes.set_xlim(-1, 1)
+        axes.set_xlabel("Spearman's ρ of score and gain", fontsize=9)
+        axes.grid(axis="x", color="#e6e6e6", linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()
