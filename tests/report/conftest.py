@@ -26,6 +26,7 @@ from terraloom.floors import measure_floors
 from terraloom.label_noise import noise_figures as label_noise_figures
 from terraloom.labelling import LABEL_SCHEMA
 from terraloom.landscape import grow_landscape
+from terraloom.report.page import write_report
 from terraloom.samples import Sample, SourceFile, encode_image, samples_to_table
 from terraloom.scorers import agreement, claims, composition, redundancy
 from terraloom.scoring import score_samples
@@ -433,3 +434,25 @@ def hostile_table() -> ClassTable:
 def hostile_project(tmp_path_factory: pytest.TempPathFactory, hostile_table: ClassTable) -> Path:
     """A project whose captions, ids, classes, places, filters and licences hold markup."""
     return make_project(tmp_path_factory.mktemp("hostile"), hostile_table, mark=HOSTILE)
+
+
+@pytest.fixture(scope="session")
+def report(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the whole project's page, twins and figures."""
+    folder = tmp_path_factory.mktemp("report")
+    path = write_report(
+        project, folder, title="demo", classes=preset("worldcover7"), provenance=PROVENANCE
+    )
+    assert path == folder / "report.html"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hostile_report(
+    hostile_project: Path, hostile_table: ClassTable, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Folder of the hostile project's page, twins and figures."""
+    folder = tmp_path_factory.mktemp("hostile-report")
+    return write_report(
+        hostile_project, folder, title=f'"{HOSTILE}', classes=hostile_table, provenance=PROVENANCE
+    ).parent

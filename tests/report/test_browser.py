@@ -8,10 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from terraloom.classes import ClassTable, preset
-from terraloom.report.page import write_report
-
-from .conftest import HOSTILE, PROVENANCE, browse
+from .conftest import HOSTILE, browse
 
 pytestmark = pytest.mark.browser
 # Stands first in every page below: whatever runs leaves a mark that the written-out page shows.
@@ -19,24 +16,6 @@ ALARM = (
     "<script>window.alert = (n) => document.documentElement.setAttribute('data-ran', n)</script>"
 )
 DRAWN_SOON = "--virtual-time-budget=3000"
-
-
-@pytest.fixture(scope="module")
-def hostile_report(
-    hostile_project: Path, hostile_table: ClassTable, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    folder = tmp_path_factory.mktemp("hostile-report")
-    return write_report(
-        hostile_project, folder, title=f'"{HOSTILE}', classes=hostile_table, provenance=PROVENANCE
-    ).parent
-
-
-@pytest.fixture(scope="module")
-def report(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("report")
-    return write_report(
-        project, folder, title="demo", classes=preset("worldcover7"), provenance=PROVENANCE
-    )
 
 
 def ran(page: str, scratch: Path) -> bool:
@@ -108,8 +87,9 @@ def test_a_browser_draws_the_page_without_a_complaint(hostile_report: Path, tmp_
 
 def test_a_phone_of_380_pixels_scrolls_down_only(report: Path, tmp_path: Path) -> None:
     frame = tmp_path / "frame.html"
+    address = (report / "report.html").as_uri()
     frame.write_text(
-        f"""<body><iframe id="phone" src="{report.as_uri()}" width="380" height="800"></iframe>
+        f"""<body><iframe id="phone" src="{address}" width="380" height="800"></iframe>
         <script>phone.onload = () => {{
           const page = phone.contentDocument;
           const wide = [...page.querySelectorAll("body *")].filter((e) =>
@@ -134,7 +114,7 @@ def test_dark_readers_get_a_dark_page_and_dark_figures(report: Path, tmp_path: P
     for name, option in (("light", "1"), ("dark", "0")):
         shot = tmp_path / f"{name}.png"
         browse(
-            report, tmp_path, "--window-size=1000,3000", "--hide-scrollbars",
+            report / "report.html", tmp_path, "--window-size=1000,3000", "--hide-scrollbars",
             f"--blink-settings=preferredColorScheme={option}", f"--screenshot={shot}",
         )  # fmt: skip
         with Image.open(shot) as image:

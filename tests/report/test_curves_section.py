@@ -13,7 +13,6 @@ from terraloom.report.confusion_section import confusion_section
 from terraloom.report.curves_section import curves_section, parse_arm
 from terraloom.report.page import write_report
 from terraloom.report.reading import ProjectFiles
-from terraloom.report.verdict_section import verdict_section
 from terraloom.report.views import FigureView, TableView
 from terraloom.report.wording import interval, percent, points
 from terraloom.settings import BenchmarkSettings
@@ -151,13 +150,7 @@ def test_a_cross_validation_has_a_page_of_its_chains(tmp_path: Path) -> None:
     assert "fold-1-seed-1" in page
     assert "does curation matter?" in page
     assert "between generator seeds" in page
+    assert "One generator seed" not in page
     # Data of their own have the chains alone, so nothing is said to be missing.
     assert "Not run: stage build" not in page
     assert 'run <code title="' + "ab" * 32 in page
-
-
-def test_one_generator_seed_is_called_a_weakness(tmp_path: Path) -> None:
-    told = str(verdict_section(ProjectFiles(project_of(tmp_path, ("real", "synthetic")))))
-    assert "One generator seed" in told
-    several = project_of(tmp_path / "two", ("real", "synthetic"), folds=2, chains=2)
-    assert "One generator seed" not in str(verdict_section(ProjectFiles(several)))

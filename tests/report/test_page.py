@@ -15,13 +15,8 @@ from terraloom.classes import ClassTable, preset
 from terraloom.report.page import write_report
 from terraloom.report.wording import interval, percent, points
 
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
-PROVENANCE = {
-    "settings_sha256": "ef" * 32,
-    "device": "CPU",
-    "versions": {"torch": "2.8"},
-    "seed": 7,
-}
+from .conftest import HOSTILE, PROVENANCE
+
 SECTIONS = (
     "verdict", "data", "pipeline", "floors", "labeller", "synthetic", "composition", "embedding",
     "fidelity", "captions", "published", "provenance",
@@ -57,15 +52,13 @@ def _write(
 
 
 @pytest.fixture(scope="module")
-def page(project: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return _write(project, tmp_path_factory.mktemp("report"))
+def page(report: Path) -> str:
+    return (report / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def hostile_page(
-    hostile_project: Path, hostile_table: ClassTable, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    return _write(hostile_project, tmp_path_factory.mktemp("report"), hostile_table, f'"{HOSTILE}')
+def hostile_page(hostile_report: Path) -> str:
+    return (hostile_report / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_page_holds_every_section_and_links_to_it(page: str) -> None:
@@ -108,6 +101,7 @@ def test_the_design_is_stated_with_its_weaknesses(page: str) -> None:
     assert "6 test places only" in text
     assert "In 4 of 12 runs the best val figure came at the last check" in text
     assert re.search(r"looks at test 12", text)
+    assert "One generator seed" in text
 
 
 def test_published_figures_are_those_of_the_paper(page: str) -> None:
@@ -135,13 +129,12 @@ def test_every_figure_and_table_names_its_source(page: str) -> None:
         assert "source: <code>" in block, block[:200]
 
 
-def test_equal_inputs_give_equal_bytes(project: Path, tmp_path: Path) -> None:
-    _write(project, tmp_path / "one")
-    _write(project, tmp_path / "two")
-    first = sorted(path for path in (tmp_path / "one").rglob("*") if path.is_file())
-    assert len(first) > 10
+def test_equal_inputs_give_equal_bytes(project: Path, report: Path, tmp_path: Path) -> None:
+    _write(project, tmp_path)
+    first = sorted(path for path in report.rglob("*") if path.is_file())
+    assert len(first) > 30
     for path in first:
-        twin = tmp_path / "two" / path.relative_to(tmp_path / "one")
+        twin = tmp_path / path.relative_to(report)
         assert path.read_bytes() == twin.read_bytes(), path.name
     assert not list(tmp_path.rglob("*.part"))
 
@@ -185,9 +178,8 @@ def test_the_page_asks_nothing_of_the_network(page: str) -> None:
     assert "@import" not in page
 
 
-def test_figures_are_saved_as_files_too(project: Path, tmp_path: Path) -> None:
-    _write(project, tmp_path)
-    names = {path.name for path in (tmp_path / "figures").glob("*.png")}
+def test_figures_are_saved_as_files_too(report: Path) -> None:
+    names = {path.name for path in (report / "figures").glob("*.png")}
     assert {
         "paired-differences.png", "class-differences.png", "validation-curves.png",
         "composition.png", "embedding.png", "funnel.png", "generator-curves.png",

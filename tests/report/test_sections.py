@@ -8,10 +8,12 @@ import numpy as np
 from terraloom.benchmarking import judge
 from terraloom.classes import preset
 from terraloom.files import append_line, read_json, write_json
+from terraloom.report.published_tables import classes_table, models_table
 from terraloom.report.reading import ProjectFiles
 from terraloom.report.sections import embedding_section, published_section
 from terraloom.report.verdict_section import verdict_section
 from terraloom.report.views import FigureView, ListView, TableView, VerdictView
+from terraloom.report.wording import percent, points
 from terraloom.settings import BenchmarkSettings
 
 
@@ -130,3 +132,27 @@ def test_published_figures_stand_alone_where_nothing_was_benchmarked(tmp_path: P
     table = next(b for b in blocks if isinstance(b, TableView))
     assert [cell.text for cell in table.rows[0]][1:5] == ["76.49", "64.51", "76.60", "76.62"]
     assert {cell.text for row in table.rows for cell in row[5:]} == {"–"}
+
+
+def test_published_models_and_classes_stand_beside_the_same_ones_of_this_run(
+    tmp_path: Path,
+) -> None:
+    files = _project(tmp_path, ("real", "real+both"), ("unet", "fpn"), 2)
+    results = files.results
+    assert results is not None
+    rows = {row[0].text: row for row in models_table(results).rows}
+    assert [cell.text for cell in rows["unet"]][1:4] == ["76.37", "74.63", "77.40"]
+    own = next(r for r in results["table"] if r["architecture"] == "fpn" and r["arm"] == "real")
+    assert rows["fpn"][4].text == percent(own["f1"]["mean"])
+    assert rows["fpn"][5].text == rows["pan"][4].text == "–"
+    table = classes_table(results, "unet")
+    assert table is not None
+    assert [(row[0].text, row[1].text) for row in table.rows] == [
+        ("shrub", "+1.97"),
+        ("barren", "+1.73"),
+    ]
+    known = {
+        row["class"]: row["mean"] for row in results["per_class"] if row["architecture"] == "unet"
+    }
+    assert table.rows[0][3].text == points(known["shrub"])
+    assert classes_table({"per_class": []}, "unet") is None

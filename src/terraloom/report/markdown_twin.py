@@ -24,8 +24,9 @@ from terraloom.report.views import (
 _MARKS: Final = {"supported": "✓", "contradicted": "✗", "not-checkable": "?"}
 _SPECIAL: Final = re.compile(r"([\\`*_\[\]|~$])")
 _HTML: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-# A heading, a list or a rule begins a line with these; inside a line they mean nothing.
-_FIRST: Final = re.compile(r"^([#+=-]|\d+(?=[.)]))")
+# A heading, a list, a rule or an underline begins a line with these; inside it they mean nothing.
+_FIRST: Final = re.compile(r"^(?:#|[-+](?=\s|$)|[-=]+\s*$|-(?:\s*-)+\s*$|\d+(?=[.)](?:\s|$)))")
+_INTERVAL: Final = re.compile(r"\[[-+\N{MINUS SIGN}]?[\d.,]+, [-+\N{MINUS SIGN}]?[\d.,]+\]")
 # Some readers make links of bare addresses.
 _ADDRESS: Final = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
@@ -51,22 +52,27 @@ def markdown_twin(
 
 
 def escape(text: str) -> str:
-    r"""Text as Markdown that shows just it, in a paragraph, a heading or a table cell.
+    r"""Text as Markdown that shows just it, as a paragraph, a heading or an item.
 
     Example:
-        >>> escape("a|b <i>*c*</i>")
-        'a\\|b &lt;i&gt;\\*c\\*&lt;/i&gt;'
+        >>> escape("1. a|b <i>*c*</i>")
+        '1\\. a\\|b &lt;i&gt;\\*c\\*&lt;/i&gt;'
     """
-    line = " ".join(text.split())
-    escaped = "".join(_HTML.get(letter, letter) for letter in line)
-    escaped = _SPECIAL.sub(r"\\\1", escaped)
-    escaped = _ADDRESS.sub(lambda found: found[0].replace(":", "\\:").replace(".", "\\."), escaped)
+    escaped = escape_inside(text)
     first = _FIRST.match(escaped)
     if first is None:
         return escaped
     sign = first[0]
     # A digit cannot be escaped; the stop or bracket behind it can.
     return f"{sign}\\{escaped[len(sign) :]}" if sign[0].isdigit() else f"\\{escaped}"
+
+
+def escape_inside(text: str) -> str:
+    """The same for text that does not begin a line, such as a table's cell."""
+    line = " ".join(text.split())
+    escaped = "".join(_HTML.get(letter, letter) for letter in line)
+    escaped = _SPECIAL.sub(r"\\\1", escaped)
+    return _ADDRESS.sub(lambda found: found[0].replace(":", "\\:").replace(".", "\\."), escaped)
 
 
 def _section(section: Section, heading: str, trace: Tracer) -> Iterator[str]:
@@ -94,7 +100,7 @@ def _block(block: Block, trace: Tracer) -> Iterator[str]:
             word = f"{escape(block.word)}. " if block.word else ""
             yield from (f"**{word}{escape(block.sentence)}**", "")
             yield from (f"Real rows: {escape(block.data)}.", "")
-            yield from (f"- {escape(what)}: {escape(value)}" for value, what in block.facts)
+            yield from (f"- {escape(what)}: {escape_inside(value)}" for value, what in block.facts)
             for scope, told, sentence in block.arms:
                 yield f"- *{escape(told)}* {escape(f'{scope} {sentence}')}"
             yield ""
@@ -129,7 +135,7 @@ def _titled(title: str) -> Iterator[str]:
 def _table(table: TableView) -> Iterator[str]:
     # A table without a single row still shows its columns.
     numbers = [cell.tone == "number" for cell in (table.rows[0] if table.rows else ())]
-    yield "| " + " | ".join(escape(header) or " " for header in table.headers) + " |"
+    yield "| " + " | ".join(escape_inside(header) or " " for header in table.headers) + " |"
     rules = ["---:" if right else "---" for right in numbers] or ["---"] * len(table.headers)
     yield "| " + " | ".join(rules) + " |"
     for row in table.rows:
@@ -138,7 +144,12 @@ def _table(table: TableView) -> Iterator[str]:
 
 
 def _cell(cell: Cell) -> str:
-    return f"{escape(cell.text)} {escape(cell.detail)}".strip()
+    if not cell.detail:
+        return escape_inside(cell.text)
+    # Figures in brackets are no link, since no text of a page defines one.
+    if _INTERVAL.fullmatch(cell.detail):
+        return f"{escape_inside(cell.text)} {cell.detail}"
+    return f"{escape_inside(cell.text)} ({escape_inside(cell.detail)})".strip()
 
 
 def _cards(gallery: GalleryView) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from terraloom.caption_inputs import TELLING
 from terraloom.classes import ClassTable
-from terraloom.report import claim_tables, figures, galleries, tables, text_tables
+from terraloom.report import claim_tables, figures, galleries, published_tables, tables, text_tables
 from terraloom.report.caption_table import corpora_table, writers_table
 from terraloom.report.findings import APART, flat, legend, outsiders
 from terraloom.report.marking import claims_legend
@@ -262,10 +262,13 @@ def published_section(files: ProjectFiles) -> Section:
             f"can be seen, and the paper's figures come without interval or seeds.{data}",
             "warning",
         ),
-        tables.published_table(results, scope),
+        published_tables.published_table(results, scope),
+        published_tables.models_table(results),
     )
     if results is None:
         blocks = (missing("benchmark", "figure of this run"), *blocks)
+    elif (gains := published_tables.classes_table(results, scope)) is not None:
+        blocks = (*blocks, gains)
     return Section("published", "Published figures beside this run", blocks)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from terraloom.arms import is_control
-from terraloom.report import published
 from terraloom.report.views import Cell, Source, TableView
 from terraloom.report.wording import (
     ABSENT,
@@ -187,47 +186,6 @@ def class_scores_table(results: Mapping[str, Any], scope: str) -> TableView:
         tuple(rows),
         (RESULTS,),
     )
-
-
-def published_table(results: Mapping[str, Any] | None, scope: str) -> TableView:
-    """The paper's mean of six architectures beside this run."""
-    own: dict[str, Any] = {}
-    if results is not None:
-        own = {row["arm"]: row for row in results["table"] if row["architecture"] == scope}
-    rows = []
-    for arm in published.ARMS:
-        theirs = (arm.f1, arm.iou, arm.precision, arm.recall)
-        ours = [
-            number(
-                percent(own[arm.arm][metric]["mean"]),
-                interval(own[arm.arm][metric]["low"], own[arm.arm][metric]["high"]),
-            )
-            if arm.arm in own
-            else number(ABSENT)
-            for metric in ("f1", "iou", "precision", "recall")
-        ]
-        rows.append(
-            (
-                name(arm.arm, arm.rows),
-                *(number(ABSENT if v is None else f"{v:.2f}") for v in theirs),
-                *ours,
-            )
-        )
-    return TableView(
-        "Published means beside this run, in percent",
-        (
-            "arm", "paper F1", "paper IoU", "paper precision", "paper recall",
-            "this run F1", "this run IoU", "this run precision", "this run recall",
-        ),
-        tuple(rows),
-        (published.PAPER, RESULTS),
-        (
-            "Paper: mean of six architectures, one run each, no interval; ARAS400k, 256-pixel "
-            "patches of Türkiye, EfficientNet-B7, arms not matched in updates. "
-            "This run: mean over runs, in brackets its 95 % interval. "
-            f"A figure that one side lacks is {ABSENT}.",
-        ),
-    )  # fmt: skip
 
 
 def splits_table(patches: Mapping[tuple[Any, ...], int]) -> TableView:
