@@ -162,7 +162,7 @@ def test_the_page_tells_of_a_study_and_of_none(finished, tmp_path):
     assert "Test was not looked at" in told
     assert len(section.blocks[1].rows) == len(found["ranking"]["findings"])
     again = usefulness_sections(ProjectFiles(out.parent))[0]
-    assert again.blocks[2].png == section.blocks[2].png
+    assert again.blocks[2].drawing == section.blocks[2].drawing
 
 
 def test_the_command_estimates_runs_and_prints(finished_project, tmp_path):

@@ -20,8 +20,8 @@ from terraloom.report.pictures import contact_sheet
 from terraloom.report.reading import ProjectFiles
 from terraloom.report.synthetic_section import synthetic_section
 from terraloom.report.tracing import Tracer, blocks_of, sources_of
-from terraloom.report.vector import inline_svg
 from terraloom.report.usefulness_section import usefulness_sections
+from terraloom.report.vector import inline_svg
 from terraloom.report.verdict_section import verdict_section
 from terraloom.report.views import FigureView, GalleryView, Section, Source
 

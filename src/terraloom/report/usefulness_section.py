@@ -1,18 +1,15 @@
 """Which score predicts use: rank correlations of scores with gains, where a study was made."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from matplotlib import style
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from terraloom.report import tables
+from terraloom.report.drawing import BLUE, GREY, canvas, drawn
 from terraloom.report.reading import ProjectFiles
 from terraloom.report.views import (
     Block,
     Cell,
+    Drawing,
     FigureView,
     ListView,
     Section,
@@ -23,8 +20,6 @@ from terraloom.report.wording import ABSENT, count, percent, points
 
 STUDY: Final = "which-score/which-score.json"
 _TONES: Final = {"predicts": "good", "misleads": "bad"}
-_DPI: Final = 150
-_WIDTH: Final = 7.6
 _NOISE: Final = 0.3
 """Repeatability below which the gains are called mostly noise."""
 
@@ -68,22 +63,34 @@ def scores_table(found: Mapping[str, Any]) -> TableView:
             _correlation(finding["kendall"]),
             tables.number(_p(finding["p"])),
             tables.number(_p(finding["p_holm"])),
-            tables.number(count(finding["slices"])),
             Cell(finding["word"], "", _TONES.get(finding["word"], "plain")),
         )
         for finding in findings
     ]
     return TableView(
         "Scores and the gains of slices",
-        ("score", "Spearman's ρ", "Kendall's τ", "p", "p, Holm", "slices", ""),
+        ("score", "ρ", "τ", "p", "Holm", ""),
         tuple(rows),
         (STUDY,),
         (
-            "Positive: slices that the score calls better helped more. In brackets: 95 % bootstrap "
-            "interval over slices and runs. p: permuted pairings. Predicts or misleads: Holm's p "
-            "below 0.05 over all scores of the table.",
+            "Spearman's ρ and Kendall's τ-b; positive: slices that the score calls better helped "
+            "more. In brackets: 95 % bootstrap interval over slices and runs. p: permuted "
+            "pairings; Holm: corrected over all scores of the table. Predicts or misleads: that "
+            "lies below 0.05.",
+            *_gaps(found),
         ),
     )
+
+
+def _gaps(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Scores that some slices lack."""
+    every = found["design"]["slices"]
+    short = [
+        f"{finding['score']} ({finding['slices']})"
+        for finding in found["ranking"]["findings"]
+        if finding["slices"] < every
+    ]
+    return (f"Fewer than {every} slices have: {', '.join(short)}.",) if short else ()
 
 
 def slices_table(found: Mapping[str, Any]) -> TableView:
@@ -147,30 +154,22 @@ def _p(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _forest(findings: Sequence[Mapping[str, Any]]) -> bytes:
-    """Estimate and interval of every score that has one, the highest on top; PNG."""
+def _forest(findings: Sequence[Mapping[str, Any]]) -> Drawing:
+    """Estimate and interval of every score that has one, the highest on top."""
     shown = sorted(
         (f for f in findings if f["spearman"] is not None), key=lambda f: f["spearman"]["mean"]
     )
-    with style.context("default"):
-        figure = Figure(figsize=(_WIDTH, 0.8 + 0.24 * len(shown)), dpi=_DPI, layout="constrained")
-        FigureCanvasAgg(figure)
+    with canvas(0.8 + 0.24 * len(shown)) as figure:
         axes = figure.subplots()
-        axes.axvline(0, color="#666666", linewidth=0.9)
+        axes.axvline(0, color=GREY, linewidth=0.9)
         for place, finding in enumerate(shown):
             told = finding["spearman"]
             sure = finding["word"] in _TONES
-            colour = "#0072B2" if sure else "#777777"
+            colour = BLUE if sure else GREY
             axes.plot([told["low"], told["high"]], [place, place], color=colour, linewidth=1.6)
             axes.plot(told["mean"], place, "o", color=colour, markersize=5 if sure else 4)
-        axes.set_yticks(range(len(shown)), [f["score"] for f in shown], fontsize=8.5)
-        for label in axes.get_yticklabels():
-            label.set_parse_math(False)
+        axes.set_yticks(range(len(shown)), [f["score"] for f in shown])
         axes.set_xlim(-1, 1)
-        axes.set_xlabel("Spearman's ρ of score and gain", fontsize=9)
-        axes.grid(axis="x", color="#e6e6e6", linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()
+        axes.set_xlabel("Spearman's ρ of score and gain")
+        axes.grid(axis="y", visible=False)
+        return drawn(figure)
