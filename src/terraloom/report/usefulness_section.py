@@ -124,6 +124,8 @@ def cautions(found: Mapping[str, Any]) -> tuple[str, ...]:
         "places), which also chose each network's best weights. Test was not looked at.",
         f"Two slices share {percent(design['overlap'])} % of their samples on average; p-values "
         "take slices as independent and are a little too small where they share much.",
+        "Scores go together, and with the classes that slices hold: several that are found may be "
+        "one, and none of them need be the cause.",
         "All slices are of one pool: other generators, budgets or data may order otherwise.",
     ]
     repeat = ranking["repeatability"]
