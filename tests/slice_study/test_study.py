@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from terraloom.classes import preset
 from terraloom.cli import app
 from terraloom.dataset.rows import train_rows
 from terraloom.errors import InputError, StageMissing
 from terraloom.files import read_json, sha256_of
-from terraloom.report.page import write_report
 from terraloom.report.reading import ProjectFiles
 from terraloom.report.usefulness_section import usefulness_sections
 from terraloom.settings import load_settings
@@ -165,12 +163,6 @@ def test_the_page_tells_of_a_study_and_of_none(finished, tmp_path):
     assert len(section.blocks[1].rows) == len(found["ranking"]["findings"])
     again = usefulness_sections(ProjectFiles(out.parent))[0]
     assert again.blocks[2].drawing == section.blocks[2].drawing
-    # Together with the rest of the page, where figures are drawn and saved.
-    path = write_report(
-        out.parent, tmp_path / "page", title="study", classes=preset("worldcover7"), provenance={}
-    )
-    assert "Which score predicts use?" in path.read_text(encoding="utf-8")
-    assert (tmp_path / "page" / "figures" / "score-correlations.svg").is_file()
 
 
 def test_the_command_estimates_runs_and_prints(finished_project, tmp_path):

@@ -8,9 +8,9 @@ from terraloom.errors import InputError
 from terraloom.estimates import training_seconds
 from terraloom.settings import BenchmarkSettings, Settings, TrainingSettings, member_settings
 
-ARMS: Final = ("real", "real-strong", "real+both", "unfiltered")
-"""Of the one look at test. real+both joins real rows and accepted samples; unfiltered joins a
-random draw of everything that the rounds made, as many."""
+ARMS: Final = ("real", "real-strong", "real+both", "random-curated-size")
+"""Of the one look at test. real+both joins real rows and accepted samples; random-curated-size
+joins a random draw of everything that the rounds made, as many."""
 _REFERENCE_SIDE: Final = 64
 
 
@@ -116,5 +116,5 @@ def validation_training(settings: Settings, train_rows: int) -> TrainingSettings
 
 
 def look_settings(settings: Settings) -> BenchmarkSettings:
-    """The project's benchmark with the arms of the loop."""
-    return settings.benchmark.model_copy(update={"arms": ARMS})
+    """The project's benchmark with the arms of the loop and no curves."""
+    return settings.benchmark.model_copy(update={"arms": ARMS, "ratios": (), "sizes": ()})

@@ -81,7 +81,7 @@ def look_table(found: Mapping[str, Any]) -> TableView | None:
         return None
     told = {
         "real+both": "real and accepted",
-        "unfiltered": "real and as many drawn from all that was made",
+        "random-curated-size": "real and as many drawn from all that was made",
     }
     several = len({row["architecture"] for row in look["table"]}) > 1
     rows = []

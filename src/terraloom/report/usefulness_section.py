@@ -6,7 +6,6 @@ from typing import Any, Final
 from terraloom.report import tables
 from terraloom.report.drawing import BLUE, GREY, canvas, drawn
 from terraloom.report.reading import ProjectFiles
-from terraloom.report.vector import INK
 from terraloom.report.views import (
     Block,
     Cell,
@@ -64,22 +63,34 @@ def scores_table(found: Mapping[str, Any]) -> TableView:
             _correlation(finding["kendall"]),
             tables.number(_p(finding["p"])),
             tables.number(_p(finding["p_holm"])),
-            tables.number(count(finding["slices"])),
             Cell(finding["word"], "", _TONES.get(finding["word"], "plain")),
         )
         for finding in findings
     ]
     return TableView(
         "Scores and the gains of slices",
-        ("score", "Spearman's ρ", "Kendall's τ", "p", "p, Holm", "slices", ""),
+        ("score", "ρ", "τ", "p", "Holm", ""),
         tuple(rows),
         (STUDY,),
         (
-            "Positive: slices that the score calls better helped more. In brackets: 95 % bootstrap "
-            "interval over slices and runs. p: permuted pairings. Predicts or misleads: Holm's p "
-            "below 0.05 over all scores of the table.",
+            "Spearman's ρ and Kendall's τ-b; positive: slices that the score calls better helped "
+            "more. In brackets: 95 % bootstrap interval over slices and runs. p: permuted "
+            "pairings; Holm: corrected over all scores of the table. Predicts or misleads: that "
+            "lies below 0.05.",
+            *_gaps(found),
         ),
     )
+
+
+def _gaps(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Scores that some slices lack."""
+    every = found["design"]["slices"]
+    short = [
+        f"{finding['score']} ({finding['slices']})"
+        for finding in found["ranking"]["findings"]
+        if finding["slices"] < every
+    ]
+    return (f"Fewer than {every} slices have: {', '.join(short)}.",) if short else ()
 
 
 def slices_table(found: Mapping[str, Any]) -> TableView:
@@ -113,6 +124,8 @@ def cautions(found: Mapping[str, Any]) -> tuple[str, ...]:
         "places), which also chose each network's best weights. Test was not looked at.",
         f"Two slices share {percent(design['overlap'])} % of their samples on average; p-values "
         "take slices as independent and are a little too small where they share much.",
+        "Scores go together, and with the classes that slices hold: several that are found may be "
+        "one, and none of them need be the cause.",
         "All slices are of one pool: other generators, budgets or data may order otherwise.",
     ]
     repeat = ranking["repeatability"]
@@ -150,14 +163,14 @@ def _forest(findings: Sequence[Mapping[str, Any]]) -> Drawing:
     )
     with canvas(0.8 + 0.24 * len(shown)) as figure:
         axes = figure.subplots()
-        axes.axvline(0, color=INK, linewidth=0.9)
+        axes.axvline(0, color=GREY, linewidth=0.9)
         for place, finding in enumerate(shown):
             told = finding["spearman"]
             sure = finding["word"] in _TONES
             colour = BLUE if sure else GREY
             axes.plot([told["low"], told["high"]], [place, place], color=colour, linewidth=1.6)
             axes.plot(told["mean"], place, "o", color=colour, markersize=5 if sure else 4)
-        axes.set_yticks(range(len(shown)), [f["score"] for f in shown], fontsize=8.5)
+        axes.set_yticks(range(len(shown)), [f["score"] for f in shown])
         axes.set_xlim(-1, 1)
         axes.set_xlabel("Spearman's ρ of score and gain")
         axes.grid(axis="y", visible=False)

@@ -29,6 +29,7 @@ _LOWER: Final = frozenset(
         "duplicate",
         "contradictions",
         "caption_rank",
+        "repeated_captions",
         COMPOSITION,
         "frechet",
         "kernel",
