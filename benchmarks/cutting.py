@@ -10,14 +10,16 @@ sharded Parquet together with what it measures of each patch. Stretch and grid a
 (`stretch = "aras"`, `grid = "per-tile"`), so that pixels can be compared one by one.
 """
 
+import contextlib
 import io
 import json
-import resource
+import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -194,19 +196,45 @@ def memory(workers: int) -> None:
 
 
 def measured_build(tiles: str, out: str, workers: str) -> None:
-    """In a process of its own: build, then print patches and peak memory."""
+    """In a process of its own: build, then print patches and peak memory.
+
+    The peak is that of the address space (VmHWM): ru_maxrss would count what the process that
+    started this one held, which has just drawn the tiles.
+    """
     start = time.perf_counter()
-    cut_with_terraloom(
-        Path(tiles), Path(out), int(workers), block_size_m=2_560, patch_size=64, grid="per-tile"
-    )
+    peaks: dict[str, int] = {}
+    done = threading.Event()
+    watcher = threading.Thread(target=_watch_children, args=(peaks, done))
+    watcher.start()
+    try:
+        cut_with_terraloom(
+            Path(tiles), Path(out), int(workers), block_size_m=2_560, patch_size=64, grid="per-tile"
+        )
+    finally:
+        done.set()
+        watcher.join()
     seconds = time.perf_counter() - start
     counts = json.loads((Path(out) / "filters.json").read_text())
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(
         f"{counts['candidates']} candidates, {counts['funnel']['kept']} kept, {seconds:.0f} s, "
-        f"peak {own:.0f} MiB" + (f", largest worker {child:.0f} MiB" if int(workers) > 1 else "")
+        f"peak {_peak_mib('self')} MiB"
+        + (f", largest worker {max(peaks.values())} MiB" if peaks else "")
     )
+
+
+def _watch_children(peaks: dict[str, int], done: threading.Event) -> None:
+    """Largest memory of each child process so far, until told to stop."""
+    own = os.getpid()
+    while not done.wait(0.2):
+        for task in Path(f"/proc/{own}/task").iterdir():
+            with contextlib.suppress(OSError, IndexError):
+                for child in (task / "children").read_text().split():
+                    peaks[child] = _peak_mib(child)
+
+
+def _peak_mib(process: str) -> int:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
 if __name__ == "__main__":

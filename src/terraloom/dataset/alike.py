@@ -14,7 +14,7 @@ changed its look between two dates. EXPERIMENTS.md has the rates on real images.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +104,18 @@ class _Landmarks:
     """Surroundings in that orientation by their slowest cosines, "landmark value"; length 1 or
     little less."""
 
+    @classmethod
+    def none(cls) -> "_Landmarks":
+        """No landmark yet."""
+        row, column, turn = (np.empty(0, dtype=np.int8) for _ in range(3))
+        image = np.empty(0, dtype=np.int32)
+        return cls(image, row, column, turn, np.empty((0, _KEPT), dtype=np.float16))
+
+    def extend(self, more: "_Landmarks") -> None:
+        """Add others behind these."""
+        for own, others in zip(vars(self).values(), vars(more).values(), strict=True):
+            _extend(own, others)
+
     def of(self, chosen: NDArray[np.bool_]) -> "_Landmarks":
         """Those of the chosen images."""
         return self.take(np.flatnonzero(chosen[self.image]))
@@ -125,8 +137,8 @@ class Previews:
         Args:
             previews: by `patches.preview`, in blocks "image 32 32".
         """
-        details: list[NDArray[np.int8]] = []
-        parts: list[_Landmarks] = []
+        details = np.empty((0, _SIDE**2), dtype=np.int8)
+        marks = _Landmarks.none()
         count = 0
         for block in previews:
             for start in range(0, len(block), _CHUNK):
@@ -135,11 +147,11 @@ class Previews:
                 detail = fine - ndimage.gaussian_filter(grey, (0, _COARSE, _COARSE))
                 own = _standardised(detail.reshape(len(grey), -1))
                 steps = np.rint(_INT8 * _standardised(np.clip(own, -_STRONGEST, _STRONGEST)))
-                details.append(np.clip(steps, -127, 127).astype(np.int8))
-                parts.append(_landmarks(fine, detail, count))
+                _extend(details, np.clip(steps, -127, 127).astype(np.int8))
+                marks.extend(_landmarks(fine, detail, count))
                 count += len(grey)
-        self._detail = np.concatenate([np.empty((0, _SIDE**2), dtype=np.int8), *details])
-        self._landmarks = _joined(parts)
+        self._detail = details
+        self._landmarks = marks
         self.detailed: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         """Images with a landmark or more."""
         self.detailed[self._landmarks.image] = True
@@ -322,15 +334,12 @@ def _landmarks(fine: Float32Array, detail: Float32Array, start: int) -> _Landmar
     )  # fmt: skip
 
 
-def _joined(parts: list[_Landmarks]) -> _Landmarks:
-    if not parts:
-        none = np.empty(0, dtype=np.int8)
-        kept = np.empty((0, _KEPT), dtype=np.float16)
-        return _Landmarks(none.astype(np.int32), none, none, none, kept)
-    return _Landmarks(
-        np.concatenate([part.image for part in parts]),
-        np.concatenate([part.row for part in parts]),
-        np.concatenate([part.column for part in parts]),
-        np.concatenate([part.turn for part in parts]),
-        np.concatenate([part.description for part in parts]),
-    )
+def _extend(array: NDArray[Any], more: NDArray[Any]) -> None:
+    """Add rows behind an array that owns its memory, in place.
+
+    A list of parts, concatenated at the end, would hold everything twice.
+    """
+    count = len(array)
+    # Nothing else refers to the array while it grows.
+    array.resize((count + len(more), *array.shape[1:]), refcheck=False)
+    array[count:] = more
