@@ -39,7 +39,8 @@ from terraloom.learning.schedule import rate_factor
 from terraloom.progress import console
 
 TRAINING_RATE: Final = 0.5
-"""Images of 64 pixels per second on two CPU cores with a model of Stable Diffusion's size."""
+"""Images of 64 pixels per second on two CPU cores with a model of Stable Diffusion's size: a guess,
+not measured."""
 SAMPLES_FREELY: Final = True
 """Whether unconditional samples are made as well."""
 SAMPLING_RATE: Final = 0.05
