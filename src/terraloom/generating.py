@@ -28,6 +28,7 @@ from terraloom.files import (
 )
 from terraloom.generators._face import (
     DataShape,
+    FeatureMatcher,
     Generator,
     GeneratorSettings,
     Guidable,
@@ -38,6 +39,7 @@ from terraloom.generators._face import (
 )
 from terraloom.learning.batches import draw_batch
 from terraloom.learning.checkpoint import load_weights, save_weights
+from terraloom.learning.ema import averaged_copy
 from terraloom.learning.loop import LoopPlan, finish_loop, run_loop
 from terraloom.progress import console
 from terraloom.sample_plan import Makes, Order, asked_shares, plan_samples, told_shares
@@ -395,7 +397,12 @@ def _check_fits(state: Mapping[str, Any], folder: Path, num_classes: int, size: 
 
 def _guide(generator: AnyGenerator, labeller: TrainedSegmenter | None) -> None:
     """Let a generator feel the labeller's gradient, whose weights stay as they are."""
-    if labeller is None or not isinstance(generator, Guidable):
+    if labeller is None:
+        return
+    if isinstance(generator, FeatureMatcher):
+        # A copy whose weights take no gradient: losses are propagated back through it.
+        generator.match_by(averaged_copy(labeller.network).stages)
+    if not isinstance(generator, Guidable):
         return
     network = labeller.network
 

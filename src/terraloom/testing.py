@@ -177,6 +177,10 @@ class ColourNetwork(Segmenter):
         """Mean and deviation of each channel, "batch 6"."""
         return torch.cat([images.mean(dim=(2, 3)), images.std(dim=(2, 3))], dim=1)
 
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """The images, and their likeness to each class colour."""
+        return [images, self.forward(images)]
+
 
 def colour_labeller(fabric: Fabric) -> TrainedSegmenter:
     """A labeller of the toy classes that is right but for noise."""

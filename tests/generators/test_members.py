@@ -1,11 +1,13 @@
 """Every generator: shape, range, seeds, batch mates, round trip, exact resume."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
 
 from terraloom import families
-from terraloom.generators._face import DataShape
+from terraloom.generators._face import DataShape, FeatureMatcher
 from terraloom.learning.batches import draw_batch
 from terraloom.learning.checkpoint import (
     load_checkpoint,
@@ -15,7 +17,7 @@ from terraloom.learning.checkpoint import (
 )
 from terraloom.learning.device import make_fabric
 from terraloom.seeds import derive_seed, generator_at
-from terraloom.testing import toy_rows
+from terraloom.testing import ColourNetwork, toy_classes, toy_rows
 
 MEMBERS = families.members("generators")
 # Those that make images; makers of masks have tests of their own beside what holds for all.
@@ -29,6 +31,7 @@ SMALL = {
     "spade": {"width": 8},
     "layout": {"widths": (8, 16), "steps": 2},
     "stylegan": {"width": 8, "widest": 16, "latent": 16, "augment_start": 0.3},
+    "controlnet": {"steps": 2, "rate": 0.01},
 }
 # Options that change what a member makes or takes: "member option" stands for a member.
 VARIANTS = {
@@ -37,7 +40,12 @@ VARIANTS = {
     "flow joint+shares": {"joint": True, "shares": True},
     "stylegan shares": {"shares": True},
     "stylegan relativistic": {"objective": "relativistic"},
+    "controlnet dpm++": {"sampler": "dpm++"},
+    "spade class": {"style": "class"},
+    "spade match": {"match_weight": 1.0},
 }
+# What members of optional extras import.
+NEEDS = {"controlnet": "diffusers"}
 EVERY = (*MEMBERS, *VARIANTS)
 SHAPE = DataShape(4, 32, (0.4, 0.5, 0.3), (0.2, 0.15, 0.25))
 SIZE = 32
@@ -48,13 +56,26 @@ def rows():
     return toy_rows(6, 1)[0]
 
 
-def build(name, seed=0):
-    member = name.split()[0]
-    module = families.member("generators", member)
-    options = SMALL.get(member, {}) | VARIANTS.get(name, {})
-    settings = module.Settings(images=64, batch_size=4, ema=0.9, **options)
-    torch.manual_seed(seed)
-    return module.build(settings, SHAPE, make_fabric(1))
+@pytest.fixture(scope="module")
+def build(tiny_diffusion_model):
+    """Makes a small member of that name; skips where its extra is not installed."""
+
+    def make(name, seed=0):
+        member = name.split()[0]
+        if member in NEEDS and importlib.util.find_spec(NEEDS[member]) is None:
+            pytest.skip(f"{member} needs {NEEDS[member]}, which is not installed")
+        module = families.member("generators", member)
+        options = SMALL.get(member, {}) | VARIANTS.get(name, {})
+        if member == "controlnet":
+            options = options | {"model": str(tiny_diffusion_model)}
+        settings = module.Settings(images=64, batch_size=4, ema=0.9, **options)
+        torch.manual_seed(seed)
+        generator = module.build(settings, SHAPE, make_fabric(1))
+        if isinstance(generator, FeatureMatcher):
+            generator.match_by(ColourNetwork(toy_classes()).stages)
+        return generator
+
+    return make
 
 
 def train(generator, rows, steps, start=0):
@@ -69,7 +90,7 @@ def train(generator, rows, steps, start=0):
 
 
 @pytest.fixture(scope="module", params=(*PAINTERS, *VARIANTS))
-def trained(request, rows):
+def trained(request, rows, build):
     """A generator after a few steps: untrained ones may still ignore their input."""
     generator = build(request.param)
     train(generator, rows, 6)
@@ -143,7 +164,7 @@ def test_a_free_sample_ignores_masked_batch_mates(trained, rows):
     torch.testing.assert_close(mixed[1:], generator.sample(free, [2]), rtol=1e-3, atol=1e-3)
 
 
-def test_saved_weights_make_the_same_images(trained, rows, tmp_path):
+def test_saved_weights_make_the_same_images(trained, rows, build, tmp_path):
     name, generator = trained
     save_weights(tmp_path / "w.safetensors", generator.sampling_modules())
     again = build(name, seed=5)
@@ -180,7 +201,7 @@ def test_shares_may_be_asked_for_where_declared(trained):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_steps_through_a_checkpoint_equal_steps_straight_on(name, rows, tmp_path):
+def test_steps_through_a_checkpoint_equal_steps_straight_on(name, rows, build, tmp_path):
     straight = build(name)
     train(straight, rows, 4)
     first = build(name)
@@ -205,7 +226,7 @@ def test_steps_through_a_checkpoint_equal_steps_straight_on(name, rows, tmp_path
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_step_changes_every_network_and_tells_finite_figures(name, rows):
+def test_a_step_changes_every_network_and_tells_finite_figures(name, rows, build):
     generator = build(name)
     before = {
         k: [v.clone() for v in m.state_dict().values()] for k, m in generator.modules().items()
@@ -222,7 +243,7 @@ def test_a_step_changes_every_network_and_tells_finite_figures(name, rows):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_every_optimiser_and_sampling_network_is_among_what_is_saved(name):
+def test_every_optimiser_and_sampling_network_is_among_what_is_saved(name, build):
     generator = build(name)
     owned = {id(p) for m in generator.modules().values() for p in m.parameters()}
     for optimizer in generator.optimizers().values():
@@ -233,7 +254,7 @@ def test_every_optimiser_and_sampling_network_is_among_what_is_saved(name):
 
 
 @pytest.mark.parametrize("name", PAINTERS)
-def test_unknown_pixels_of_a_mask_are_no_error(name, rows):
+def test_unknown_pixels_of_a_mask_are_no_error(name, rows, build):
     generator = build(name)
     labels = masks(rows, 2)
     labels[0, :20] = 255
@@ -241,7 +262,7 @@ def test_unknown_pixels_of_a_mask_are_no_error(name, rows):
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_it_tells_its_speed_for_estimates(name):
+def test_it_tells_its_speed_for_estimates(name, build):
     module = families.member("generators", name)
     assert module.TRAINING_RATE > 0
     assert module.SAMPLING_RATE > 0

@@ -81,7 +81,7 @@ class TimmEncoder:
         from timm import data
 
         config: dict[str, Any] = data.resolve_model_data_config(network)  # type: ignore[attr-defined, no-untyped-call]
-        self._network = network.eval().to(device)
+        self._network = network.eval().requires_grad_(False).to(device)
         self._size: tuple[int, int] = tuple(config["input_size"][-2:])
         self._mean = torch.tensor(config["mean"], device=device).reshape(1, 3, 1, 1)
         self._std = torch.tensor(config["std"], device=device).reshape(1, 3, 1, 1)
@@ -91,6 +91,29 @@ class TimmEncoder:
             f"{self.name} {list(config['mean'])} {list(config['std'])} {weights_sha256(network)}"
         )
         self.sha256 = hashlib.sha256(recipe.encode()).hexdigest()
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """Feature maps "batch channel height width" of the network's stages; differentiable.
+
+        Args:
+            images: "batch 3 height width", 0 … 1; resized only where the network takes one size
+                alone, as vision transformers do.
+
+        Raises:
+            SettingsError: the network has no stages that timm could hand out.
+        """
+        config: dict[str, Any] = getattr(self._network, "pretrained_cfg", {})
+        if config.get("fixed_input_size") and tuple(images.shape[-2:]) != self._size:
+            images = F.interpolate(images, self._size, mode="bicubic", antialias=True)
+        inner: Any = self._network
+        if not hasattr(inner, "forward_intermediates"):
+            raise SettingsError(
+                f"the network {self.name} tells nothing of its inner stages; name another one."
+            )
+        maps: list[Tensor] = inner.forward_intermediates(
+            (images - self._mean) / self._std, intermediates_only=True
+        )
+        return maps
 
     @torch.inference_mode()
     def features(self, images: Sequence[ImageU8]) -> Float32Array:

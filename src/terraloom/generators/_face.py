@@ -20,6 +20,10 @@ Making = Literal["conditional", "unconditional", "joint"]
 Guide = Callable[[Tensor], Tensor]
 """Images "batch 3 height width", 0 … 1, to logits "batch class height width", differentiable."""
 
+FeatureMaps = Callable[[Tensor], Sequence[Tensor]]
+"""Images "batch 3 height width", 0 … 1, to maps "batch channel height width" of several stages of a
+fixed encoder; differentiable."""
+
 
 class GeneratorSettings(BaseModel):
     """Options that every generator has."""
@@ -117,6 +121,14 @@ class Guidable(Protocol):
 
     def guide_by(self, guide: Guide) -> None:
         """Take the segmenter."""
+
+
+@runtime_checkable
+class FeatureMatcher(Protocol):
+    """A generator that may learn to match real images in the features of the project's labeller."""
+
+    def match_by(self, maps: FeatureMaps) -> None:
+        """Take the labeller's encoder."""
 
 
 @runtime_checkable

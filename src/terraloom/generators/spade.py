@@ -2,12 +2,15 @@
 
 Spatially-adaptive normalisation after Park et al. 2019 (arXiv 1903.07291, eq. 1); noise planes
 beside the labels and the discriminator that names a class per pixel or "fake" after Sushko et al.
-2021 (OASIS, arXiv 2012.04781, eqs. 1-4), written from the papers.
+2021 (OASIS, arXiv 2012.04781, eqs. 1-4), written from the papers. A style per class is a code laid
+over the class's pixels, as in SEAN (Zhu et al. 2020, arXiv 1911.12861, section 3), but drawn from
+the sample's seed for each class, as in INADE (Tan et al. 2021, arXiv 2103.06878), rather than
+encoded from another image: no encoder is trained, and there are as many styles as seeds.
 """
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -20,12 +23,17 @@ from torch.nn.utils.parametrize import cached
 from torch.optim import Adam, Optimizer
 
 from terraloom.classes import UNKNOWN
-from terraloom.generators._face import DataShape, GeneratorSettings, Making
+from terraloom.errors import SettingsError
+from terraloom.fidelity.encoders import PRETRAINED
+from terraloom.generators._face import DataShape, FeatureMaps, GeneratorSettings, Making
 from terraloom.generators._layers import label_planes, seeded_normal
+from terraloom.generators._perceptual import perceptual_distance, timm_maps
 from terraloom.learning.batches import Batch
 from terraloom.learning.device import placed
 from terraloom.learning.ema import averaged_copy, update_average
 
+LABELLER: Final = "labeller"
+"""Stands for the project's segmenter where an encoder is named."""
 TRAINING_RATE: Final = 18.0
 """Images of 64 pixels per second on two CPU cores at default width, for estimates of time."""
 SAMPLING_RATE: Final = 200.0
@@ -40,13 +48,24 @@ class Settings(GeneratorSettings):
     width: int = Field(default=32, ge=8, multiple_of=8)
     """Channels at full resolution; deeper levels have more."""
     noise_size: int = Field(default=8, ge=1)
-    """Length of the per-image noise that is laid over every pixel."""
+    """Length of the noise vectors that are laid over pixels."""
+    style: Literal["image", "class"] = "image"
+    """image: one noise vector per sample, over every pixel; class: one per class, over its pixels,
+    so that the looks of two classes vary apart from one another."""
     generator_rate: float = Field(default=4e-4, gt=0)
     """Adam's rate for the generator."""
     discriminator_rate: float = Field(default=8e-4, gt=0)
     """Adam's rate for the discriminator."""
     mix_weight: float = Field(default=5.0, ge=0)
     """Weight of the LabelMix consistency term."""
+    match_weight: float = Field(default=0.0, ge=0)
+    """Weight of a perceptual loss to the real image of the mask; 0 is off. It pulls every seed of a
+    mask to that image, so it costs variety."""
+    match_network: str = LABELLER
+    """Whose features that loss compares: labeller, the project's segmenter (its agreement with
+    samples must then be judged by another one); or an image network of timm, by name or folder."""
+    match_weights: str = PRETRAINED
+    """Of a network of timm: pretrained, or the path of a safetensors file."""
 
 
 class SpadeGenerator:
@@ -73,6 +92,12 @@ class SpadeGenerator:
             Adam(self.discriminator.parameters(), settings.discriminator_rate, betas=(0.0, 0.999)),
         )
         self.updates = 0
+        self._maps: FeatureMaps | None = None
+
+    def match_by(self, maps: FeatureMaps) -> None:
+        """Take the labeller's encoder, where the settings match by it."""
+        if self.settings.match_network == LABELLER:
+            self._maps = maps
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Generator, discriminator and averaged generator."""
@@ -137,31 +162,58 @@ class SpadeGenerator:
         with cached():
             verdict = self._discriminator(fake)
         loss_generator = _balanced_cross_entropy(verdict, labels, balance)
-        self.fabric.backward(loss_generator)
-        self.generator_optimizer.step()
-        self.updates += 1
-        update_average(self.average, self.generator, self.settings.ema, self.updates)
-        return {
+        told = {
             "real": round(float(loss_real.detach()), 5),
             "fake": round(float(loss_fake.detach()), 5),
             "generator": round(float(loss_generator.detach()), 5),
         }
+        if self.settings.match_weight > 0:
+            apart = self._apart(fake, real)
+            told["match"] = round(float(apart.detach()), 5)
+            loss_generator = loss_generator + self.settings.match_weight * apart
+        self.fabric.backward(loss_generator)
+        self.generator_optimizer.step()
+        self.updates += 1
+        update_average(self.average, self.generator, self.settings.ema, self.updates)
+        return told
 
     @torch.inference_mode()
     def sample(self, labels: Tensor, seeds: Sequence[int]) -> Tensor:
         """One image per mask in one pass; see the face."""
         planes = label_planes(self.fabric.to_device(labels), self.num_classes)
         height, width = labels.shape[-2:]
-        style = seeded_normal(seeds, (self.settings.noise_size,), "style")
+        style = seeded_normal(seeds, self._style_shape, "style")
         grain = seeded_normal(seeds, (1, height, width), "grain")
         noise = (self.fabric.to_device(style), self.fabric.to_device(grain))
         pixels: Tensor = self.average(planes, noise)
         return (pixels.float() * self.std + self.mean).clamp(0, 1).cpu()
 
+    @property
+    def _style_shape(self) -> tuple[int, ...]:
+        """Of one sample: unknown pixels have a style of their own."""
+        size = self.settings.noise_size
+        return (size,) if self.settings.style == "image" else (self.num_classes + 1, size)
+
+    def _apart(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Perceptual distance of standardised images."""
+        if self._maps is None:
+            if self.settings.match_network == LABELLER:
+                raise SettingsError(
+                    "generators.spade.match_weight needs a labeller, and none was given. Train the "
+                    "stage segment first, name a network of timm in match_network, or set "
+                    "match_weight = 0."
+                )
+            self._maps = timm_maps(
+                self.settings.match_network, self.settings.match_weights, self.fabric.device
+            )
+        shown = [(image * self.std + self.mean).clamp(0, 1) for image in (fake, real)]
+        with self.fabric.autocast():
+            return perceptual_distance(*(self._maps(image) for image in shown))
+
     def _noise(self, shape: tuple[int, ...], random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Style "batch noise" and grain "batch 1 height width" of a training batch."""
+        """Style "batch (class+1) noise" and grain "batch 1 height width" of a training batch."""
         count, height, width = shape
-        style = random.standard_normal((count, self.settings.noise_size), dtype=np.float32)
+        style = random.standard_normal((count, *self._style_shape), dtype=np.float32)
         grain = random.standard_normal((count, 1, height, width), dtype=np.float32)
         return (
             self.fabric.to_device(torch.from_numpy(style)),
@@ -236,7 +288,10 @@ class _Painter(nn.Module):
     def forward(self, planes: Tensor, noise: tuple[Tensor, Tensor]) -> Tensor:
         style, grain = noise
         height, width = planes.shape[-2:]
-        spread = style[:, :, None, None].expand(-1, -1, height, width)
+        if style.dim() == 2:
+            spread = style[:, :, None, None].expand(-1, -1, height, width)
+        else:
+            spread = torch.einsum("bchw,bcn->bnhw", planes, style)
         condition = torch.cat([planes, spread, grain], dim=1)
 
         def at(scale: int) -> Tensor:

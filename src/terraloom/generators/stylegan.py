@@ -8,7 +8,7 @@ length penalty are left out, as in StyleGAN3 (arXiv 2106.12423), which found the
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ class StyleganGenerator:
         self.discriminator = placed(
             ResidualDiscriminator(shape.size, s.width, s.widest, num_shares), fabric
         )
-        self.average = cast(StyleGenerator, averaged_copy(self.generator))
+        self.average = averaged_copy(self.generator)
         self._generator, self.generator_optimizer = fabric.setup(
             self.generator, Adam(self.generator.parameters(), s.rate, betas=(0.0, 0.99))
         )

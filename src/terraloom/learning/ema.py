@@ -1,12 +1,15 @@
 """Averaged weights."""
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def averaged_copy(network: nn.Module) -> nn.Module:
+
+def averaged_copy(network: Network) -> Network:
     """A copy of the network that is never trained itself."""
     twin = copy.deepcopy(network)
     return twin.requires_grad_(False).eval()

@@ -62,6 +62,12 @@ class Segmenter(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Pooled features of the encoder's last stage, "batch feature"."""
-        stages = self.network.encoder((images - self.mean) / self.std)  # type: ignore[operator]
-        pooled: Tensor = stages[-1].mean(dim=(2, 3))
+        pooled: Tensor = self.stages(images)[-1].mean(dim=(2, 3))
         return pooled
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """Feature maps "batch channel height width" of the encoder's stages, finest first."""
+        maps: list[Tensor] = self.network.encoder(  # type: ignore[operator]
+            (images - self.mean) / self.std
+        )
+        return maps
