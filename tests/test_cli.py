@@ -338,6 +338,12 @@ def test_json_output_parses_and_nothing_else_is_printed(cli, finished_project, t
     assert set(json.loads(out)) == set(families.FAMILIES)
 
 
+def test_the_captioning_benchmark_says_how_it_is_switched_on(refused, finished_project):
+    message = refused("benchmark-captions", finished_project)
+    assert "the captioning benchmark is off" in message
+    assert 'arms = ["real"' in message
+
+
 def test_a_finished_run_prints_table_and_verdict(cli, finished_project, tmp_path):
     folder = tmp_path / "project"
     shutil.copytree(finished_project, folder)

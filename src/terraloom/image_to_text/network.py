@@ -128,13 +128,13 @@ class CaptionModel:
             bos_token_id=self.words.start,
             decoder_start_token_id=self.words.start,
             eos_token_id=self.words.end,
-            # Rows that have ended are filled up with ends: the library would warn of pads.
-            pad_token_id=self.words.end,
+            pad_token_id=self.words.pad,
             suppress_tokens=list(self.words.never_written) or None,
         )
         # What a publisher ships (penalties, longest lengths) would be mixed in otherwise.
         self.network.generation_config = how
-        written = self.network.generate(pixel_values=pixels, generation_config=how)
+        with _quiet():
+            written = self.network.generate(pixel_values=pixels, generation_config=how)
         return [self.words.decode(row[1:].tolist()) for row in written]
 
     def to_json(self) -> dict[str, Any]:
@@ -372,6 +372,19 @@ def _resized(image: ImageU8, sides: tuple[int, int]) -> Tensor:
     if tuple(values.shape[-2:]) == sides:
         return values
     return F.interpolate(values, sides, mode="bilinear", align_corners=False, antialias=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The library warns of pads without a mask, though they stand behind the end alone."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _check_folder(folder: Path) -> None:
