@@ -18,7 +18,7 @@ demo: $(READY)  ## the whole pipeline on a small procedural world
 	$(BIN)/terraloom demo --out demo
 
 test: $(READY)  ## everything that runs in seconds to a few minutes
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(READY)  ## the whole pipeline, killed and resumed; long trainings
 	$(BIN)/python -m pytest -m slow

@@ -106,6 +106,7 @@ class Flow:
                 0 if settings.joint else shape.num_classes + 1,
                 self.channels,
                 shape.num_classes + 1 if settings.shares else 0,
+                direct=settings.joint,
             ),
             fabric,
         )

@@ -33,6 +33,22 @@ class _TimedBlock(nn.Module):
         return out
 
 
+class _DirectPath(nn.Module):
+    """The linear estimate of a Gaussian: directions, each weighed by the time, and back."""
+
+    def __init__(self, channels: int, embedding: int) -> None:
+        super().__init__()
+        self.turn = nn.Conv2d(channels, channels, 1, bias=False)
+        self.weigh = nn.Linear(embedding, channels)
+        self.turn_back = nn.Conv2d(channels, channels, 1, bias=False)
+        nn.init.orthogonal_(self.turn.weight)
+        nn.init.zeros_(self.turn_back.weight)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        out: Tensor = self.turn_back(self.turn(x) * self.weigh(embedding)[:, :, None, None])
+        return out
+
+
 class VelocityUNet(nn.Module):
     """Velocity at (x, t); label planes enter at every level, shares along with the time.
 
@@ -42,10 +58,20 @@ class VelocityUNet(nn.Module):
         planes: label planes that condition it; 0 for none.
         channels: of data and velocity.
         shares: length of the vector of class shares that conditions it; 0 for none.
+        direct: whether a linear path of full rank leads past the levels. Noise has as many
+            directions as the data has channels and patch pixels together; where these outnumber the
+            finest level, what does not fit through it stays in the samples.
     """
 
     def __init__(
-        self, widths: Sequence[int], patch: int, planes: int, channels: int = 3, shares: int = 0
+        self,
+        widths: Sequence[int],
+        patch: int,
+        planes: int,
+        channels: int = 3,
+        shares: int = 0,
+        *,
+        direct: bool = False,
     ) -> None:
         super().__init__()
         embedding = 4 * widths[0]
@@ -72,6 +98,7 @@ class VelocityUNet(nn.Module):
         self.normal = nn.GroupNorm(8, previous)
         self.leave = nn.Conv2d(previous, channels * patch**2, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
+        self.direct = _DirectPath(channels * patch**2, embedding) if direct else None
         self.embed_shares = None
         if shares:
             self.embed_shares = nn.Sequential(
@@ -102,6 +129,7 @@ class VelocityUNet(nn.Module):
         variance = t**2 + (1 - t) ** 2
         skip, start = (2 * t - 1) / variance * x, x / variance.sqrt()
         start = F.pixel_unshuffle(start, self.patch)
+        given = start
         if planes is not None:
             planes = F.pixel_unshuffle(planes, self.patch)
             start = torch.cat([start, planes], dim=1)
@@ -120,6 +148,9 @@ class VelocityUNet(nn.Module):
             if level:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = block(torch.cat([x, passed.pop()], dim=1), embedding)
-        rest = F.pixel_shuffle(self.leave(F.silu(self.normal(x))), self.patch)
+        rest = self.leave(F.silu(self.normal(x)))
+        if self.direct is not None:
+            rest = rest + self.direct(given, embedding)
+        rest = F.pixel_shuffle(rest, self.patch)
         velocity: Tensor = skip + rest / variance.sqrt()
         return velocity
