@@ -61,7 +61,7 @@ def caption_benchmark_sections(files: ProjectFiles, classes: ClassTable) -> tupl
     examples = _examples(files, results, classes)
     if examples is not None:
         blocks += [examples, claims_legend()]
-    title = "Does it help a captioner?"
+    title = "Does the synthetic data help a captioner?"
     return (Section("caption-benchmark", title, tuple(blocks)),)
 
 
