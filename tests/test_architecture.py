@@ -68,6 +68,7 @@ LAYERS = (
     ("estimates", "demo", "trained"),
     ("cross_validation",),
     ("slice_study", "demand"),
+    ("terminal",),
     ("cli",),
     ("__main__",),
 )

@@ -5,6 +5,7 @@ import pytest
 
 from terraloom.arm_rows import ArmRows, Inputs, rows_by_arm
 from terraloom.arms import arm_named
+from terraloom.dataset.cache import RowCache
 from terraloom.ensemble import Ensemble
 from terraloom.errors import NothingLeft
 from terraloom.labelling import label_samples
@@ -127,3 +128,25 @@ def test_arms_without_rows_are_left_out_with_the_reason(inputs):
     assert "no synthetic row" in missing["real+both"]
     with pytest.raises(NothingLeft, match="no control arm left"):
         rows_by_arm(bare, {"real+both": arm_named("real+both")}, 0)
+
+
+def test_mapped_rows_of_two_tables_of_one_stage_lie_side_by_side(inputs, tmp_path):
+    cache = RowCache(tmp_path, "mapped")
+    arm = arm_named("more-real")
+    found = ArmRows(Inputs(inputs.real, inputs.synthetic, inputs.kept, cache,
+                           inputs.held_back), 0).of(arm)  # fmt: skip
+    assert [row.id for row in found.rows[-3:]] == ["behind-0", "behind-1", "behind-2"]
+    assert len(list(tmp_path.glob("*/rows.bin"))) == 2
+
+
+def test_mapped_relabelled_rows_are_made_anew_for_other_thresholds(inputs, tmp_path):
+    train = ArmRows(inputs, 0).of(arm_named("real"))
+    known = []
+    for least in (0.0, 0.999999):
+        rows = relabelled_rows(
+            train, 6, labeller=Ensemble((colour_labeller(FABRIC),)), size=32,
+            classes=toy_classes(), settings=LabelSettings(min_confidence=least), seed=0,
+            labeller_sha256="1" * 64, cache=RowCache(tmp_path, "mapped"),
+        )  # fmt: skip
+        known.append(sum(int((row.mask != 255).sum()) for row in rows.rows))
+    assert known[0] > known[1]

@@ -500,3 +500,10 @@ def test_trying_again_is_refused_where_nothing_is_fetched(refused, project):
     message = refused("run", project, "--dry-run", "--retry-failed")
     assert "--dry-run does nothing" in message
     assert nothing_written(project)
+
+
+def test_a_dry_run_tells_the_section_that_a_stage_is_off_by(cli, tmp_path):
+    (tmp_path / "terraloom.toml").write_text(tiny_project(), encoding="utf-8")
+    code, out, _ = cli("run", tmp_path, "--dry-run")
+    assert code == 0
+    assert "[caption_benchmark]" in out

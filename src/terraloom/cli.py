@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import typer
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from terraloom.errors import OutputError, TerraloomError
 from terraloom.settings import CONFIG_NAME, load_settings
+from terraloom.terminal import (
+    duration,
+    output,
+    print_answer,
+    print_caption_results,
+    print_estimate,
+    print_prediction,
+    print_results,
+    print_view,
+)
 
 if TYPE_CHECKING:
-    from terraloom.estimates import BuildEstimate
-    from terraloom.report.views import TableView
+    pass
 
 app = typer.Typer(
     name="terraloom",
@@ -30,8 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-output = Console(highlight=False)
-_SHOWN_ROWS = 50
 
 ConfigArgument = Annotated[
     Path, typer.Argument(help="terraloom.toml, or the folder that holds it.")
@@ -81,7 +85,7 @@ def demo(
     path = write_demo_settings(out, seed)
     pipeline = Pipeline(load_settings(path), out)
     pipeline.run()
-    _print_results(out, as_json)
+    print_results(out, as_json)
 
 
 @app.command()
@@ -121,13 +125,13 @@ def run(
         raise InputError("--dry-run does nothing, so --retry-failed cannot stand beside it.")
     pipeline = _pipeline(config, out)
     if dry_run:
-        _print_estimate(pipeline, until, as_json)
+        print_estimate(pipeline, until, as_json)
         return
     if retry_failed:
         _forget_failed(pipeline)
     pipeline.run(until=until)
     if until in (None, "benchmark", "report"):
-        _print_results(pipeline.context.project.folder, as_json)
+        print_results(pipeline.context.project.folder, as_json)
 
 
 @app.command()
@@ -203,7 +207,7 @@ def curate(
     project = pipeline.context.project.folder
     answer = query(Table.open(project / "curate" / "cards"), sql)
     if subset is None:
-        _print_answer(answer.column_names, answer.to_pylist(), as_json)
+        print_answer(answer.column_names, answer.to_pylist(), as_json)
         return
     samples = Table.open(project / "label" / "samples")
     made = write_subset(samples, answer, sql, subset, project)
@@ -235,7 +239,7 @@ def benchmark_captions(
             "[caption_benchmark]."
         )
     pipeline.run(only=CAPTION_BENCHMARK)
-    _print_caption_results(pipeline.context.project.folder, as_json)
+    print_caption_results(pipeline.context.project.folder, as_json)
 
 
 _stage_command("report", "Write the report page.")
@@ -277,13 +281,13 @@ def cross_validate(
     told = (
         f"{estimate['left']} of {estimate['chains']} chains left ({estimate['folds']} folds, "
         f"{estimate['seeds']} seeds, {estimate['cells_per_chain']} trainings each), about "
-        f"{_duration(estimate['seconds'])} on two CPU cores"
+        f"{duration(estimate['seconds'])} on two CPU cores"
     )
     (output if dry_run else console).print(told, soft_wrap=True)
     if dry_run:
         return
     validation.run()
-    _print_results(validation.folder, as_json)
+    print_results(validation.folder, as_json)
 
 
 @app.command()
@@ -303,7 +307,7 @@ def status(
         pipeline = Pipeline(load_settings(folder), folder)
     else:
         raise InputError(f"{folder} is no project: it holds neither a run nor a {CONFIG_NAME}.")
-    _print_estimate(pipeline, None, as_json)
+    print_estimate(pipeline, None, as_json)
 
 
 @app.command()
@@ -382,7 +386,7 @@ def predict(
         overwrite=overwrite,
         tags={"model_sha256": trained.sha256, "architecture": trained.architecture},
     )
-    _print_prediction({**made.to_json(), "model_sha256": trained.sha256}, as_json)
+    print_prediction({**made.to_json(), "model_sha256": trained.sha256}, as_json)
 
 
 @app.command(name="audit-captions")
@@ -441,7 +445,7 @@ def audit_caption_file(
         print(json.dumps(found, indent=1))
         return
     for view in audit_tables(found):
-        _print_view(view)
+        print_view(view)
     if html is not None:
         output.print(f"page: {html}", soft_wrap=True, markup=False)
 
@@ -481,7 +485,7 @@ def score_caption_file(
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    _print_view(overlap_table(found))
+    print_view(overlap_table(found))
 
 
 @app.command()
@@ -524,7 +528,7 @@ def demand(
         if as_json:
             print(json.dumps({"train_rows": train, **costs.to_json()}, indent=1))
         else:
-            _print_view(costs_table(costs, options))
+            print_view(costs_table(costs, options))
         return
     from terraloom.demand.loop import run_demand
 
@@ -532,12 +536,12 @@ def demand(
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    _print_view(rounds_table(found))
+    print_view(rounds_table(found))
     look = look_table(found)
     if look is None:
         output.print("No sample was accepted, so test was not looked at.", style="bold")
         return
-    _print_view(look)
+    print_view(look)
     output.print(found["look"]["sentence"], soft_wrap=True, markup=False, style="bold")
 
 
@@ -584,7 +588,7 @@ def which_score(
             output.print(
                 f"{estimate.cells - estimate.done} of {estimate.cells} trainings left of "
                 f"{estimate.images:,} images each, slices of {estimate.rows} of {estimate.pool} "
-                f"samples: about {_duration(estimate.seconds)} on two CPU cores",
+                f"samples: about {duration(estimate.seconds)} on two CPU cores",
                 soft_wrap=True,
             )
         return
@@ -593,8 +597,8 @@ def which_score(
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    _print_view(scores_table(found))
-    _print_view(slices_table(found))
+    print_view(scores_table(found))
+    print_view(slices_table(found))
     for line in cautions(found):
         output.print(f"- {line}", soft_wrap=True, markup=False)
     output.print(found["ranking"]["sentence"], soft_wrap=True, markup=False, style="bold")
@@ -740,213 +744,3 @@ def _check_engine(engine: str) -> None:
         from terraloom.errors import InputError
 
         raise InputError(f"--engine {engine!r} is unknown; there is: local.")
-
-
-def _print_estimate(pipeline: Any, until: str | None, as_json: bool) -> None:  # noqa: ANN401
-    from terraloom.estimates import estimate_build, estimate_run
-
-    context = pipeline.context
-    lines = estimate_run(pipeline, until)
-    build = estimate_build(pipeline)
-    download = build.download if build is not None else None
-    total = sum(line.seconds or 0.0 for line in lines)
-    total += download.seconds if download is not None else 0.0
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "project": str(context.project.folder),
-                    "seconds": round(total, 1),
-                    "stages": [line.to_json() for line in lines],
-                    "build": None if build is None else build.to_json(),
-                },
-                indent=1,
-            )
-        )
-        return
-    table = RichTable(title=f"{context.settings.project.name} in {context.project.folder}")
-    for name in ("stage", "state", "rows", "work", "time"):
-        table.add_column(name, justify="right" if name in ("rows", "time") else "left")
-    for line in lines:
-        table.add_row(line.stage, line.state, f"{line.rows:,}", line.work, _duration(line.seconds))
-    output.print(table)
-    if build is not None:
-        _print_build(build)
-    output.print(
-        f"about {_duration(total)} left on two CPU cores; rows are upper bounds until built"
-    )
-
-
-def _print_build(build: "BuildEstimate") -> None:
-    """What building would bring and write."""
-    plan = build.download
-    if plan is not None:
-        guess = "about " if plan.estimated else ""
-        output.print(
-            f"download: {plan.items - plan.done:,} of {plan.items:,} files left, "
-            f"{guess}{_size(plan.download_bytes)}, about {_duration(plan.seconds)} at 40 Mbit/s; "
-            f"about {_size(plan.disk_bytes)} on disk",
-            soft_wrap=True,
-        )
-        if plan.estimated:
-            output.print(
-                "  these sizes are only estimates from the area: the server did not answer for "
-                "every file",
-                soft_wrap=True,
-            )
-    output.print(
-        f"patches: at most {build.candidates:,} of {build.patch_size} px, about "
-        f"{_size(build.patch_bytes)} on disk, twice that while they are cut",
-        soft_wrap=True,
-    )
-
-
-def _print_answer(columns: list[str], rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(rows, default=str))
-        return
-    table = RichTable(*columns)
-    for row in rows[:_SHOWN_ROWS]:
-        table.add_row(*(Text("" if v is None else str(v)) for v in row.values()))
-    output.print(table)
-    if len(rows) > _SHOWN_ROWS:
-        output.print(f"{_SHOWN_ROWS} of {len(rows)} rows; --json prints all.")
-
-
-def _print_prediction(made: dict[str, Any], as_json: bool) -> None:
-    from terraloom.progress import console
-
-    if made["clipped_share"] > 0.5:
-        console.print(
-            f"[yellow]{100 * made['clipped_share']:.0f} % of the scene is drawn all black or all "
-            "white[/]: check --low, --high and --bands",
-            soft_wrap=True,
-        )
-    if as_json:
-        print(json.dumps(made, indent=1))
-        return
-    table = RichTable()
-    table.add_column("class")
-    for name in ("value", "share %", "km²"):
-        table.add_column(name, justify="right")
-    for row in made["classes"]:
-        ground = f"{row['km2']:,.2f}" if "km2" in row else "-"
-        table.add_row(row["name"], str(row["value"]), f"{100 * row['share']:.1f}", ground)
-    output.print(table)
-    sure = made["mean_confidence"]
-    output.print(
-        f"{made['width']} × {made['height']} pixels, {made['unknown_pixels']:,} unknown; "
-        f"mean confidence {'-' if sure is None else f'{100 * sure:.1f} %'}; "
-        f"{_duration(made['seconds'])}, {made['pixels_per_second']:,.0f} pixels/s",
-        soft_wrap=True,
-    )
-    output.print(f"map: {made['out']}", soft_wrap=True)
-
-
-def _print_view(view: "TableView") -> None:
-    """A table of a page on the terminal; its texts may come from a stranger's file."""
-    from rich.box import SIMPLE_HEAD
-    from rich.text import Text
-
-    title = Text(view.title, style="bold")
-    table = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for position, header in enumerate(view.headers):
-        figures = bool(view.rows) and view.rows[0][position].tone == "number"
-        table.add_column(
-            Text(header),
-            justify="right" if figures else "left",
-            overflow="fold",
-            no_wrap=not figures and position == 0,
-        )
-    for row in view.rows:
-        table.add_row(
-            *(Text(f"{cell.text}\n{cell.detail}" if cell.detail else cell.text) for cell in row)
-        )
-    output.print(table)
-    for note in view.notes:
-        output.print(Text(note), soft_wrap=True)
-
-
-def _print_results(folder: Path, as_json: bool) -> None:
-    from terraloom.files import read_json
-    from terraloom.pipeline import read_results
-
-    results = read_results(folder)
-    summary_path = folder / "score" / "summary.json"
-    summary = read_json(summary_path) if summary_path.exists() else {}
-    report = folder / "report" / "report.html"
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "table": results["table"],
-                    "verdicts": results["verdicts"],
-                    "sentence": results["sentence"],
-                    "redundancy": summary.get("redundancy"),
-                    "report": str(report.resolve()),
-                },
-                indent=1,
-            )
-        )
-        return
-    design = results["design"]
-    architectures = design["architectures"]
-    table = RichTable(
-        title=f"{', '.join(architectures)} tested on {design['test_places']} real places; "
-        f"{design['segmenter_seeds']} seeds, {design['images_per_cell']:,} images each"
-    )
-    table.add_column("arm", no_wrap=True)
-    if len(architectures) > 1:
-        table.add_column("model", no_wrap=True)
-    for name in ("F1 %", "95 % interval", "IoU %", "prec. %", "recall %"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in results["table"]:
-        table.add_row(
-            row["arm"],
-            *([row["architecture"]] if len(architectures) > 1 else []),
-            f"{100 * row['f1']['mean']:.1f}",
-            f"{100 * row['f1']['low']:.1f} … {100 * row['f1']['high']:.1f}",
-            *(f"{100 * row[metric]['mean']:.1f}" for metric in ("iou", "precision", "recall")),
-        )
-    output.print(table)
-    output.print(f"[bold]Verdict:[/] {results['sentence']}", soft_wrap=True)
-    redundancy = summary.get("redundancy", {}).get("all")
-    if redundancy:
-        output.print(
-            f"Captions: {redundancy['captions']:,}, exact redundancy "
-            f"{100 * redundancy['exact']:.2f} %, normalised {100 * redundancy['normalised']:.2f} %",
-            soft_wrap=True,
-        )
-    output.print(f"Report: {report.resolve()}", soft_wrap=True)
-
-
-def _print_caption_results(folder: Path, as_json: bool) -> None:
-    from terraloom.files import read_json
-    from terraloom.report.caption_benchmark_section import RESULTS, claims_table
-
-    results = read_json(folder / RESULTS)
-    if as_json:
-        print(json.dumps(results, indent=1))
-        return
-    _print_view(claims_table(results))
-    for verdict in results["verdicts"]:
-        output.print(Text(verdict["sentence"]), soft_wrap=True)
-    output.print(f"all of it: {folder / RESULTS}", soft_wrap=True, markup=False)
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def _size(count: int) -> str:
-    """Bytes in decimal units, as disks and lines are sold."""
-    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= step:
-            return f"{count / step:.1f} {unit}"
-    return f"{count} bytes"

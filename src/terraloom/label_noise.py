@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 
 from terraloom.dataset.cache import RowCache
 from terraloom.dataset.rows import ValRows, train_rows
-from terraloom.errors import NothingLeft
+from terraloom.dataset.train_folds import deal_train_places
 from terraloom.files import read_json, write_json
 from terraloom.seeds import derive_seed, generator_at
 from terraloom.segmenting import Recipe, evaluate, train_segmenter
@@ -64,30 +64,25 @@ def estimate_label_noise(
     if path.exists():
         stored: dict[str, Any] = read_json(path)
         return stored
-    light = real.read(["id", "split", "place"]).to_pylist()
-    place_of = {r["id"]: r["place"] or r["id"] for r in light if r["split"] == "train"}
-    places = sorted(set(place_of.values()))
-    if len(places) < folds:
-        raise NothingLeft(
-            f"segment.noise_folds = {folds}, but train has {len(places)} places; use fewer folds."
-        )
-    dealt = generator_at(seed, "label noise folds").permutation(places)
+    dealt = deal_train_places(
+        real,
+        folds,
+        generator_at(seed, "label noise folds"),
+        f"segment.noise_folds = {folds}",
+    )
     by_place: dict[str, Int64Array] = {}
-    for fold in range(folds):
-        held = set(dealt[fold::folds])
-        others = [name for name, place in place_of.items() if place not in held]
-        own = [name for name, place in place_of.items() if place in held]
+    for number, fold in enumerate(dealt):
         trained = train_segmenter(
-            train_rows(real, only=others, cache=cache),
+            train_rows(real, only=fold.others, cache=cache),
             val,
             recipe,
-            folder / f"fold-{fold}",
-            seed=derive_seed(seed, "label noise", fold),
+            folder / f"fold-{number}",
+            seed=derive_seed(seed, "label noise", number),
             fabric=fabric,
-            description=f"label noise, fold {fold + 1} of {folds}",
+            description=f"label noise, fold {number + 1} of {folds}",
             devices=devices,
         )
-        judged = train_rows(real, only=own, cache=cache)
+        judged = train_rows(real, only=fold.held, cache=cache)
         batches = (
             [judged[i] for i in range(start, min(start + _BATCH, len(judged)))]
             for start in range(0, len(judged), _BATCH)

@@ -32,6 +32,7 @@ def relabelled_rows(
     classes: ClassTable,
     settings: LabelSettings,
     seed: int,
+    labeller_sha256: str = "",
     cache: RowCache | None = None,
 ) -> TrainRows:
     """Crops of real train rows, strongly augmented, with the labels that the labeller gives them.
@@ -47,6 +48,7 @@ def relabelled_rows(
         classes: class table.
         settings: thresholds.
         seed: of rows, crops and augmentation.
+        labeller_sha256: checksum of the labellers' weights and temperatures, for the cache.
         cache: how the rows are held; left out, in memory.
     """
     seeds = [int(s) for s in generator_at(seed, "relabel").integers(1 << 63, size=count)]
@@ -70,12 +72,14 @@ def relabelled_rows(
 
     if cache is None:
         return TrainRows(tuple(row.decoded() for row in made()))
-    weights = [
-        float(parameter.detach().double().sum())
-        for member in labeller.members
-        for parameter in member.network.parameters()
-    ]
     key = sha256_of_value(
-        {"seeds": seeds, "size": size, "weights": weights, "rows": [row.id for row in train.rows]}
+        {
+            "seeds": seeds,
+            "size": size,
+            "settings": settings.model_dump(mode="json"),
+            "classes": list(classes.names),
+            "rows": [row.id for row in train.rows],
+            "labeller": labeller_sha256,
+        }
     )
     return TrainRows(cache.hold("relabel", key, key, count, made()))

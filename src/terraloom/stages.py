@@ -315,21 +315,27 @@ def _generate(context: Context, folder: StageFolder) -> dict[str, str]:
     return {"samples": samples.sha256}
 
 
-def _labeller(context: Context, folder: Path) -> "Ensemble":
-    """The labellers as they look together; several looks keep their temperature in `folder`."""
+def _labeller(context: Context, folder: Path) -> tuple["Ensemble", str]:
+    """The labellers as they look together, and the checksum of their weights and temperatures.
+
+    Several looks keep the temperature of their mean in `folder`.
+    """
     from terraloom.calibration import calibrate_together
     from terraloom.dataset.rows import val_rows
     from terraloom.ensemble import Ensemble
-    from terraloom.segmenting import load_segmenter
+    from terraloom.segmenting import CALIBRATION, load_segmenter
 
     settings = context.settings
     paths = [context.path("segment", name) for name in labeller_names(settings)]
     members = tuple(load_segmenter(path, context.fabric) for path in paths)
     labeller = Ensemble(members, settings.label.flips)
-    if labeller.looks == 1:
-        return labeller
-    val = val_rows(context.table("build", "samples"), cache=context.cache)
-    return calibrate_together(labeller, val, folder, derive_seed(context.seed, "calibration"))
+    files = [path / name for path in paths for name in ("weights.safetensors", CALIBRATION)]
+    if labeller.looks > 1:
+        val = val_rows(context.table("build", "samples"), cache=context.cache)
+        seed = derive_seed(context.seed, "calibration")
+        labeller = calibrate_together(labeller, val, folder, seed)
+        files = [*(path / "weights.safetensors" for path in paths), folder / CALIBRATION]
+    return labeller, sha256_of_value([sha256_of(path) for path in files if path.exists()])
 
 
 def _label(context: Context, folder: StageFolder) -> dict[str, str]:
@@ -337,12 +343,8 @@ def _label(context: Context, folder: StageFolder) -> dict[str, str]:
     from terraloom.labelling import label_samples
     from terraloom.segmenting import CALIBRATION
 
-    settings = context.settings
-    paths = [context.path("segment", name) for name in labeller_names(settings)]
-    labeller = _labeller(context, folder.path)
-    files = [path / name for path in paths for name in ("weights.safetensors", CALIBRATION)]
+    labeller, labeller_sha256 = _labeller(context, folder.path)
     if labeller.looks > 1:
-        files = [*(path / "weights.safetensors" for path in paths), folder.path / CALIBRATION]
         found = told(read_json(folder.path / CALIBRATION))
         console.print(f"  {labeller.looks} looks together: {found}", soft_wrap=True)
     samples, labels = label_samples(
@@ -350,8 +352,8 @@ def _label(context: Context, folder: StageFolder) -> dict[str, str]:
         labeller,
         folder.path,
         classes=context.classes,
-        settings=settings.label,
-        labeller_sha256=sha256_of_value([sha256_of(path) for path in files if path.exists()]),
+        settings=context.settings.label,
+        labeller_sha256=labeller_sha256,
     )
     return {"samples": samples.sha256, "labels": labels.sha256}
 
@@ -496,14 +498,16 @@ def _benchmark(context: Context, folder: StageFolder) -> dict[str, str]:
     held_back = context.path("build", HELD_BACK)
 
     def relabel(train: TrainRows, count: int, seed: int) -> TrainRows:
+        labeller, labeller_sha256 = _labeller(context, context.path("label"))
         return relabelled_rows(
             train,
             count,
-            labeller=_labeller(context, context.path("label")),
+            labeller=labeller,
             size=settings.generate.size,
             classes=context.classes,
             settings=settings.label,
             seed=seed,
+            labeller_sha256=labeller_sha256,
             cache=context.cache,
         )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from terraloom.classes import ClassTable
+from terraloom.classes import preset
 from terraloom.dataset.build import HELD_BACK, build_dataset
 from terraloom.dataset.split import Candidates, deal_folds, hold_back, split_candidates
 from terraloom.errors import NothingLeft
@@ -116,12 +116,7 @@ def test_held_back_places_are_train_places_and_about_as_many_as_asked_for() -> N
     assert hold_back(given, split, SplitSettings(by="place"), 3) == frozenset()
 
 
-def test_held_back_rows_are_in_a_table_of_their_own(
-    tmp_path: Path, three_classes: ClassTable
-) -> None:
-    del three_classes
-    from terraloom.classes import preset
-
+def test_held_back_rows_are_in_a_table_of_their_own(tmp_path: Path) -> None:
     classes = preset("worldcover7")
     source = world.build(world.Settings(height=256, width=256), classes, 0)
     split = SplitSettings(by="block", block_size_m=640, attempts=16, held_back_share=0.5)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from terraloom.cli import app
 from terraloom.demand import acceptance, loop, options, validation
-from terraloom.demand.folds import deal_folds, fold_scope, outside
+from terraloom.demand.folds import fold_scope, outside, train_folds
 from terraloom.demand.loop import run_demand
 from terraloom.demand.options import DemandOptions
 from terraloom.errors import InputError, NothingLeft, RoleError, SettingsError
@@ -335,7 +335,7 @@ def test_a_rule_that_names_no_column_is_told_before_anything_is_made(started, tm
 
 def test_folds_share_no_place_and_refuse_rows_of_their_own(tmp_path):
     real = write_real(tmp_path / "real")
-    folds = deal_folds(real, 2, 0, None)
+    folds = train_folds(real, 2, 0, None)
     assert not folds[0].places & folds[1].places
     assert folds[0].places | folds[1].places == {f"train-{i}" for i in range(4)}
     names = [row.id for fold in folds for row in fold.held.rows]
@@ -353,8 +353,8 @@ def test_folds_share_no_place_and_refuse_rows_of_their_own(tmp_path):
 
     with pytest.raises(RoleError, match=f"made from {inside[0]}, which is no train row"):
         train_rows(made, real=scope.real)
-    with pytest.raises(NothingLeft, match="9 folds were asked for, but train has 4 places"):
-        deal_folds(real, 9, 0, None)
+    with pytest.raises(NothingLeft, match="--folds 9, but train has 4 places"):
+        train_folds(real, 9, 0, None)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ equal hardware give equal captions; other batch sizes nearly always do.
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +19,11 @@ from torch import Tensor
 
 from terraloom.captioners._model_writer import Reply, Request, Trouble
 from terraloom.captioners._prompts import Decoding, Prompt
-from terraloom.errors import BadCheckpoint, InputError, RunError, SettingsError, WeightsUnavailable
+from terraloom.errors import BadCheckpoint, InputError, RunError, SettingsError
 from terraloom.learning._torchvision_repair import repair_torchvision
+from terraloom.learning.published_weights import check_safetensors, told_clearly
 
-_PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt")
+_OTHERWISE: Final = "or let a server run it ([captioners.openai])"
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,13 @@ def load_model(
             'pip install "terraloom[transformers]".'
         ) from error
     transformers.utils.logging.disable_progress_bar()
-    _check_folder(Path(name))
+    if Path(name).is_dir():
+        check_safetensors(Path(name))
     common: dict[str, Any] = {"trust_remote_code": False}
     if not Path(name).is_dir():
         common["revision"] = revision or "main"
     where = _device(device)
-    with _told_clearly(name):
+    with told_clearly(name, f"the model {name}", _OTHERWISE):
         config = transformers.AutoConfig.from_pretrained(name, **common)
         multimodal = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
         if sees_images and not multimodal:
@@ -319,42 +320,3 @@ def _dtype(dtype: str, device: torch.device) -> torch.dtype:
         }[dtype]
     gains = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return torch.bfloat16 if gains else torch.float32
-
-
-def _check_folder(folder: Path) -> None:
-    """A folder that holds no safetensors is told before the library looks."""
-    if not folder.is_dir():
-        return
-    names = [path.name for path in folder.iterdir()]
-    if not any(name.endswith(".safetensors") for name in names):
-        pickles = [name for name in names if name.endswith(_PICKLES)]
-        why = (
-            f"it holds weights only as {', '.join(sorted(pickles)[:3])}, which may be a pickle"
-            if pickles
-            else "it holds none"
-        )
-        raise WeightsUnavailable(
-            f"{folder} has no safetensors: {why}. Ways out: take the edition with "
-            "model.safetensors, or save the model again with save_pretrained."
-        )
-
-
-@contextmanager
-def _told_clearly(name: str) -> Iterator[None]:
-    """Errors of the library while a model is loaded, told as ours."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except SafetensorError as error:
-        raise BadCheckpoint(
-            f"the weights of {name} are damaged or cut short ({error}). Copy the whole folder "
-            "again."
-        ) from error
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise WeightsUnavailable(
-            f"the model {name} could not be loaded: {first} Ways out: fetch it where there is a "
-            f"network (hf download {name} --local-dir DIR) and set model to that folder; set "
-            "HF_HOME to a cache that holds it; or let a server run it ([captioners.openai])."
-        ) from error

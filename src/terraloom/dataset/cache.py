@@ -77,18 +77,19 @@ class RowCache:
     limit_gb: float = 50.0
 
     def hold(
-        self, stage: str, table: str, selection: str, count: int, rows: Iterable[PackedRow]
+        self, owner: str, table: str, selection: str, count: int, rows: Iterable[PackedRow]
     ) -> Sequence[Row]:
         """Rows, decoded or to be decoded, in the order given.
 
         Args:
-            stage: that made the rows' table; files of its earlier tables are removed.
+            owner: name of the rows' table, such as "build-samples"; files of its earlier contents
+                are removed.
             table: checksum of the table.
             selection: checksum of what was selected from it.
             count: of rows.
             rows: read at most once, and not at all where the file stands.
         """
-        name, key = f"{stage}-{selection[:12]}", f"{table}/{selection}"
+        name, key = f"{owner}-{selection[:12]}", f"{table}/{selection}"
         folder = self.folder / name
         if self.holding != "memory" and (folder / _KEY).exists():
             made = read_json(folder / _KEY)
@@ -114,7 +115,7 @@ class RowCache:
             ),
             soft_wrap=True,
         )
-        for other in self.folder.glob(f"{stage}-*"):
+        for other in self.folder.glob(f"{owner}-*"):
             if not str(read_json(other / _KEY)["key"]).startswith(table):
                 remove_folder(other)
         _write(folder, key, holding, count, source, name)

@@ -103,7 +103,7 @@ class LeakReport:
     """What the leak test measured and found; kept beside the samples."""
 
     rows: dict[str, int]
-    """Patches per role."""
+    """Patches per role; those that are held back count as train, whose ground they share."""
     nearest_m: dict[str, float | None]
     """Smallest gap in metres per pair of roles; None without coordinates."""
     largest_correlation: dict[str, float]

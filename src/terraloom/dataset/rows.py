@@ -156,7 +156,9 @@ def _held(table: Table, ids: set[str], cache: RowCache | None) -> Sequence[Row]:
     if cache is None:
         return tuple(row.decoded() for row in packed)
     selection = sha256_of_value(sorted(ids))
-    return cache.hold(table.folder.parent.name, table.sha256, selection, len(ids), packed)
+    # Tables of one stage lie side by side, and each keeps files of its own.
+    name = f"{table.folder.parent.name}-{table.folder.name}"
+    return cache.hold(name, table.sha256, selection, len(ids), packed)
 
 
 def _packed(table: Table, ids: set[str]) -> Iterator[PackedRow]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from terraloom.dataset.cache import RowCache
 from terraloom.dataset.rows import TrainRows, ValRows, train_rows, val_rows
-from terraloom.errors import NothingLeft
+from terraloom.dataset.train_folds import deal_train_places
 from terraloom.files import sha256_of_value
 from terraloom.seeds import generator_at
 from terraloom.tables import Shard, Table, shards_of, write_table
@@ -47,8 +47,8 @@ class Fold:
     """Rows that the fold is judged on."""
 
 
-def deal_folds(real: Table, folds: int, seed: int, cache: RowCache | None) -> list[Fold]:
-    """Deal the places of train into folds; val and test rows belong to none.
+def train_folds(real: Table, folds: int, seed: int, cache: RowCache | None) -> list[Fold]:
+    """Deal the places of train into folds, with their rows.
 
     Args:
         real: real samples.
@@ -59,29 +59,16 @@ def deal_folds(real: Table, folds: int, seed: int, cache: RowCache | None) -> li
     Raises:
         NothingLeft: train has fewer places than folds.
     """
-    light = real.read(["id", "split", "place"]).to_pylist()
-    place_of = {r["id"]: r["place"] or r["id"] for r in light if r["split"] == "train"}
-    places = sorted(set(place_of.values()))
-    if len(places) < folds:
-        raise NothingLeft(
-            f"{folds} folds were asked for, but train has {len(places)} places; ask for fewer "
-            "--folds, or give more data."
+    dealt = deal_train_places(real, folds, generator_at(seed, "demand folds"), f"--folds {folds}")
+    return [
+        Fold(
+            f"fold-{number}",
+            fold.places,
+            train_rows(real, only=fold.others, cache=cache),
+            train_rows(real, only=fold.held, cache=cache),
         )
-    dealt = generator_at(seed, "demand folds").permutation(places)
-    found = []
-    for number in range(folds):
-        held = frozenset(str(place) for place in dealt[number::folds])
-        inside = [name for name, place in place_of.items() if place in held]
-        outside = [name for name, place in place_of.items() if place not in held]
-        found.append(
-            Fold(
-                f"fold-{number}",
-                held,
-                train_rows(real, only=outside, cache=cache),
-                train_rows(real, only=inside, cache=cache),
-            )
-        )
-    return found
+        for number, fold in enumerate(dealt)
+    ]
 
 
 def whole_scope(real: Table, folder: Path, cache: RowCache | None) -> Scope:

@@ -19,7 +19,7 @@ from terraloom.controls import FOLDER_NAME
 from terraloom.dataset.rows import TrainRows, train_rows
 from terraloom.demand.acceptance import Accepted, curating_scorers, make_round
 from terraloom.demand.chains import Chain, fold_chain, whole_chain
-from terraloom.demand.folds import Fold, Scope, deal_folds, fold_scope, outside, whole_scope
+from terraloom.demand.folds import Fold, Scope, fold_scope, outside, train_folds, whole_scope
 from terraloom.demand.options import (
     DemandOptions,
     costs_of,
@@ -106,7 +106,7 @@ class DemandLoop:
                 self.context.settings, self.context.settings.curate, self.context, self.seed
             )
             self._lock()
-            self.folds = deal_folds(self.real, self.options.folds, self.seed, self.context.cache)
+            self.folds = train_folds(self.real, self.options.folds, self.seed, self.context.cache)
             rounds, stopped = self._rounds()
             found = self._judged(rounds, stopped)
             write_json(self.folder / RESULT, found)

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from terraloom.errors import BadCheckpoint, SettingsError, WeightsUnavailable
 from terraloom.fidelity.encoders import weights_sha256
 from terraloom.learning._torchvision_repair import repair_torchvision
+from terraloom.learning.published_weights import check_safetensors
 
-_PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _EMBEDDED: Final = (16, 32, 96, 256, 512, 512)
 """Channels of the layers that bring a mask to the latents' size, one level per halving; the first
 four are those of the ControlNet paper's code."""
@@ -318,15 +318,7 @@ def _check_place(name: str, option: str) -> None:
             )
         return
     for part in [path / "vae", path / "unet"] if option.endswith("model") else [path]:
-        names = sorted(p.name for p in part.iterdir()) if part.is_dir() else []
-        if any(n.endswith(".safetensors") for n in names):
-            continue
-        pickles = [n for n in names if n.endswith(_PICKLES)]
-        told = f"only {pickles[0]}, which may be a pickle" if pickles else "none"
-        raise WeightsUnavailable(
-            f"{part} has no safetensors: it holds {told}. Ways out: take the edition with "
-            "safetensors, or save the model again with save_pretrained."
-        )
+        check_safetensors(part)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a value of a configuration

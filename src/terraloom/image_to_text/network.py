@@ -24,14 +24,15 @@ from terraloom.caption_benchmark_settings import (
     CaptionNetworkSettings,
 )
 from terraloom.dataset.rows import channel_statistics
-from terraloom.errors import BadCheckpoint, InputError, SettingsError, WeightsUnavailable
+from terraloom.errors import BadCheckpoint, InputError, SettingsError
 from terraloom.image_to_text.captioned import CaptionedTrain
 from terraloom.image_to_text.words import WordTokenizer
 from terraloom.learning._torchvision_repair import repair_torchvision
+from terraloom.learning.published_weights import check_safetensors, told_clearly
 from terraloom.seeds import derive_seed
 from terraloom.types import Channels, ImageU8
 
-_PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt")
+_OTHERWISE: Final = f'or train the small network with model = "{SMALL}"'
 _TYPE: Final = "vision-encoder-decoder"
 WORDS: Final = "words.json"
 TOKENIZER: Final = "tokenizer"
@@ -308,11 +309,12 @@ def _small_config(
 def _pretrained(name: str, revision: str | None, max_words: int) -> CaptionModel:
     """A model by id or folder, from safetensors alone and without foreign code."""
     library = _library()
-    _check_folder(Path(name))
+    if Path(name).is_dir():
+        check_safetensors(Path(name), _OTHERWISE)
     common: dict[str, Any] = {"trust_remote_code": False}
     if not Path(name).is_dir():
         common["revision"] = revision or "main"
-    with _told_clearly(name):
+    with told_clearly(name, f"caption_benchmark.model = {name!r}", _OTHERWISE):
         config = library.AutoConfig.from_pretrained(name, **common)
         if config.model_type != _TYPE:
             raise InputError(
@@ -385,40 +387,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def _check_folder(folder: Path) -> None:
-    """A folder that holds no safetensors is told before the library looks."""
-    if not folder.is_dir():
-        return
-    names = [path.name for path in folder.iterdir()]
-    if not any(name.endswith(".safetensors") for name in names):
-        pickles = sorted(name for name in names if name.endswith(_PICKLES))
-        why = f"only {', '.join(pickles[:3])}, which may be a pickle" if pickles else "none"
-        raise WeightsUnavailable(
-            f"caption_benchmark.model: {folder} has no safetensors: it holds {why}. Ways out: take "
-            "the edition with model.safetensors, save the model again with save_pretrained, or "
-            f'set model = "{SMALL}".'
-        )
-
-
-@contextmanager
-def _told_clearly(name: str) -> Iterator[None]:
-    """Errors of the library while a model is loaded, told as ours."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except SafetensorError as error:
-        raise BadCheckpoint(
-            f"the weights of {name} are damaged or cut short ({error}). Copy the whole folder "
-            "again."
-        ) from error
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise WeightsUnavailable(
-            f"caption_benchmark.model = {name!r} could not be loaded: {first} Ways out: fetch it "
-            f"where there is a network (hf download {name} --local-dir DIR) and set model to that "
-            "folder; set HF_HOME to a cache that holds it; or train the small network with "
-            f'model = "{SMALL}".'
-        ) from error
