@@ -10,7 +10,7 @@ SMALL: Final = "small"
 """The network that is built from `[caption_benchmark.network]` and starts from nothing."""
 TRAINING_RATE: Final = 240.0
 """Images of 64 pixels that the small network trains on per second of one core, for `--dry-run`."""
-CAPTIONED: Final = frozenset({"real", "conditional", "unconditional", "unfiltered"})
+CAPTIONED: Final = frozenset({"real", "conditional", "unconditional", "unfiltered", "candidates"})
 """Kinds of rows that carry captions of their own."""
 
 
@@ -70,8 +70,8 @@ class CaptionBenchmarkSettings(_Section):
     """Does the synthetic data help a captioner? Off unless arms are named."""
 
     arms: tuple[str, ...] = ()
-    """Of real, real-strong, synthetic, real+conditional, real+unconditional, real+both, unfiltered;
-    at least one control. None: the stage does nothing."""
+    """Of real, real-strong, synthetic, real+conditional, real+unconditional, real+both, unfiltered,
+    random-curated-size; at least one control. None: the stage does nothing."""
     seeds: Annotated[int, Field(ge=2)] = 3
     """Trainings per arm; at least 3 for a figure that is shown, 5 for a claim."""
     model: str = SMALL

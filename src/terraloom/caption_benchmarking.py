@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from lightning_fabric import Fabric
 
+from terraloom.arm_rows import ArmRows, Inputs
 from terraloom.arms import ARMS, RECORDED, is_control
 from terraloom.caption_benchmark_settings import CaptionBenchmarkSettings
 from terraloom.caption_floors import (
@@ -34,7 +35,7 @@ from terraloom.captioning import caption_rows
 from terraloom.claiming import claim_captions
 from terraloom.classes import ClassTable
 from terraloom.dataset.cache import RowCache
-from terraloom.dataset.rows import train_rows, val_rows
+from terraloom.dataset.rows import val_rows
 from terraloom.errors import NothingLeft
 from terraloom.files import read_json, sha256_of_value, write_json
 from terraloom.image_to_text.captioned import (
@@ -49,9 +50,9 @@ from terraloom.ledger import record_look
 from terraloom.progress import console
 from terraloom.redundancy import exact_redundancy, normalised_redundancy
 from terraloom.samples import decode_view
-from terraloom.seeds import derive_seed, generator_at
+from terraloom.seeds import derive_seed
 from terraloom.tables import MANIFEST, Shard, Table, shards_of, write_table
-from terraloom.types import MASK_FIRST, ImageU8
+from terraloom.types import ImageU8
 
 CONTROLS: Final = "caption-controls"
 """Folder of the project's recorded controls; it outlives the stage's folder."""
@@ -116,10 +117,9 @@ def run_caption_benchmark(
     Raises:
         NothingLeft: no control, val row or test row has a caption.
     """
-    trains = _captioned_by_arm(inputs, settings.arms, seed)
-    missing = [name for name in settings.arms if name not in trains]
-    for name in missing:
-        console.print(f"[yellow]arm {name} is left out: it has no captioned row to train on[/]")
+    trains, missing = _captioned_by_arm(inputs, settings.arms, seed)
+    for name, reason in missing.items():
+        console.print(f"[yellow]arm {name} is left out[/]: {reason}", soft_wrap=True)
     val = _val(inputs)
     test = _test(inputs, classes)
     recipe = {
@@ -171,7 +171,8 @@ def run_caption_benchmark(
     results = judge_captions([*cells, *recorded, *floors], draws=settings.draws, seed=seed)
     results |= {
         "recipe_sha256": recipe_sha256,
-        "missing_arms": missing,
+        "missing_arms": list(missing),
+        "missing_because": missing,
         "design": _design(inputs, trains, val, test, settings),
         "cells": [{k: v for k, v in cell.items() if k != "places"} for cell in cells],
     }
@@ -181,46 +182,33 @@ def run_caption_benchmark(
 
 def _captioned_by_arm(
     inputs: CaptionInputs, arms: Sequence[str], seed: int
-) -> dict[str, CaptionedTrain]:
-    """Captioned training rows per arm; an arm without any that it asks for is left out."""
-    real = train_rows(inputs.real, cache=inputs.cache)
-    origins = {
-        row["id"]: row["origin"] for row in inputs.synthetic.read(["id", "origin"]).to_pylist()
-    }
+) -> tuple[dict[str, CaptionedTrain], dict[str, str]]:
+    """Captioned training rows per arm, and why arms without any are left out."""
+    ids = inputs.synthetic.read(["id"])["id"].to_pylist()
+    light = inputs.real.read(["id", "split"]).to_pylist()
+    real_ids = [row["id"] for row in light if row["split"] == "train"]
     captions: dict[str, tuple[str, ...]] = {
-        **read_captions(inputs.captions["real"], [row.id for row in real.rows]),
-        **read_captions(inputs.captions["synthetic"], list(origins)),
+        **read_captions(inputs.captions["real"], real_ids),
+        **read_captions(inputs.captions["synthetic"], ids),
     }
-    told = [name for name in sorted(origins) if name in captions]
-    kept = [name for name in told if name in inputs.kept]
-    drawn = generator_at(seed, "unfiltered captions").permutation(len(told))[: len(kept)]
-    groups = {
-        "conditional": [name for name in kept if origins[name] in MASK_FIRST],
-        "unconditional": [name for name in kept if origins[name] == "unconditional"],
-        "unfiltered": sorted(told[i] for i in drawn),
-    }
+    kept = frozenset(inputs.kept & captions.keys())
+    rows = ArmRows(Inputs(inputs.real, inputs.synthetic, kept, inputs.cache), seed)
     found: dict[str, CaptionedTrain] = {}
+    missing: dict[str, str] = {}
     for name in arms:
-        wanted = [kind for kind in ARMS[name].rows if kind != "real"]
-        ids = [key for kind in wanted for key in groups[kind]]
-        parts = [real] if "real" in ARMS[name].rows else []
-        if wanted and not ids:
-            continue
-        if ids:
-            parts.append(
-                train_rows(inputs.synthetic, real=inputs.real, only=ids, cache=inputs.cache)
-            )
-        joined = parts[0]
-        for part in parts[1:]:
-            joined = joined + part
-        if any(row.id in captions for row in joined.rows):
-            found[name] = captioned_train(joined, captions)
+        chosen = rows.of(ARMS[name])
+        if isinstance(chosen, str):
+            missing[name] = chosen
+        elif any(row.id in captions for row in chosen.rows):
+            found[name] = captioned_train(chosen, captions)
+        else:
+            missing[name] = "none of its rows has a caption"
     if not any(is_control(name) for name in found):
         raise NothingLeft(
             "the captioning benchmark has no control left: no real train row has a caption. "
             "Caption the samples first: terraloom caption"
         )
-    return found
+    return found, missing
 
 
 def _val(inputs: CaptionInputs) -> CaptionedVal:
