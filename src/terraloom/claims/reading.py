@@ -14,6 +14,7 @@ from terraloom.claims.line import Found, Line
 from terraloom.claims.places_told import places
 from terraloom.claims.quantities import quantities
 from terraloom.claims.relations import adjacencies, comparisons
+from terraloom.claims.shapes_told import shapes
 from terraloom.claims.symbols import Symbol, plain_text, sentences
 from terraloom.classes import ClassTable
 
@@ -118,7 +119,7 @@ def _constructions(line: Line, absent: frozenset[int]) -> Iterator[Found]:
     """All claims but presence and absence, of nouns that are not said to be absent."""
     for found in (
         *quantities(line), *dominance(line), *places(line), *comparisons(line),
-        *adjacencies(line),
+        *adjacencies(line), *shapes(line),
     ):  # fmt: skip
         nouns = tuple(n for n in found.nouns if line.index(n) not in absent)
         if nouns and (found.kind not in ("adjacency", "comparison") or len(nouns) == 2):
