@@ -36,7 +36,7 @@ from scipy.spatial.distance import pdist
 SEVEN_WORDS = {
     0: ("tree cover", "trees", "woodland", "forest"),
     1: ("shrubland", "shrubs", "scrub", "bushes"),
-    2: ("grassland", "grass", "pasture", "meadows"),
+    2: ("grassland", "grass", "pasture", "meadows", "meadow"),
     3: ("cropland", "crops", "farmland", "cultivated fields"),
     4: ("built-up land", "buildings", "settlements", "urban fabric"),
     5: ("bare ground", "barren land", "bare soil", "sparsely vegetated ground"),

@@ -15,7 +15,7 @@ from tests.claims.oracle import AMOUNTS, MaskOracle
 WORDS: dict[int, tuple[str, ...]] = {
     0: ("tree cover", "trees", "woodland", "forest"),
     1: ("shrubland", "shrubs", "scrub", "bushes"),
-    2: ("grassland", "grass", "pasture", "meadows"),
+    2: ("grassland", "grass", "pasture", "meadows", "meadow"),
     3: ("cropland", "crops", "farmland", "cultivated fields"),
     4: ("built-up land", "buildings", "settlements", "urban fabric"),
     5: ("bare ground", "barren land", "bare soil", "sparsely vegetated ground"),

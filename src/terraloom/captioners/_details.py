@@ -100,7 +100,7 @@ def _detail_corridor(d: Draft) -> str | None:
     label, corridor = d.pick(found)
     verb = d.pick(("winds", "meanders") if corridor.is_winding else ("runs", "leads", "stretches"))
     strip = d.strip(corridor, is_told=corridor.is_winding)
-    return f"{strip} of {d.noun(label).text} {verb} {corridor.words}"
+    return f"{strip} of {d.noun(label).of_it} {verb} {corridor.words}"
 
 
 def _detail_shape(d: Draft) -> str | None:
@@ -114,6 +114,7 @@ def _detail_shape(d: Draft) -> str | None:
     label = d.pick(shaped[:3])
     noun, facts = d.noun(label), d.of(label)
     where = f" {d.at(label)}" if facts.place is not None and d.chance(0.5) else ""
+    many_of = f"patches of {noun.of_it}" if noun.lies_in_patches else noun.text
     if facts.is_fragmented:
         many = (
             "form many separate patches" if noun.plural else "is split into many separate patches"
@@ -123,9 +124,9 @@ def _detail_shape(d: Draft) -> str | None:
                 f"{noun.text} {noun.agree('occurs', 'occur')} in scattered patches{where}",
                 f"{noun.text} {many}{where}",
                 f"{noun.text} {noun.agree('lies', 'lie')} scattered in many patches{where}",
-                f"scattered patches of {noun.text} {d.pick(LIE[:1] + LIE[2:4])[1]}{where}"
+                f"scattered {many_of} {d.pick(LIE[:1] + LIE[2:4])[1]}{where}"
                 if where
-                else f"scattered patches of {noun.text} {d.pick(('appear', 'occur'))} as well",
+                else f"scattered {many_of} {d.pick(('appear', 'occur'))} as well",
             )
         )
     piece = d.pick(pieces(facts))
@@ -133,9 +134,9 @@ def _detail_shape(d: Draft) -> str | None:
         (
             f"{noun.text} {noun.agree('forms', 'form')} {piece}{where}",
             f"{noun.text} {noun.agree('lies', 'lie')} in {piece}{where}",
-            f"{piece} of {noun.text} {d.pick(('lies', 'is found'))}{where}"
+            f"{piece} of {noun.of_it} {d.pick(('lies', 'is found'))}{where}"
             if where
-            else f"there is {piece} of {noun.text}",
+            else f"there is {piece} of {noun.of_it}",
         )
     )
 
