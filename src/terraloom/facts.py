@@ -66,7 +66,7 @@ ELONGATED: Final = 3.5
 """Least length over width of an elongated patch."""
 ROUNDISH: Final = 1.6
 """Largest length over width of a compact patch."""
-COMPACT: Final = 0.80
+COMPACT: Final = 0.88
 """Least part of the ellipse of its moments that a compact patch fills."""
 SLIM: Final = 0.65
 """Least such part of an elongated patch: what is bent or full of holes has no length."""

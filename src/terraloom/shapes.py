@@ -19,6 +19,11 @@ CORRIDOR_WIDTH: Final = 0.10
 """Mean width of a corridor, as a part of the mask's side across it."""
 WINDING: Final = 1.10
 """From this path over chord on a corridor winds, as rivers do."""
+WINDING_AWAY: Final = 0.08
+"""Least that the middle of a winding corridor leaves its chord, as a part of the chord: a ragged
+edge is no bend."""
+WINDING_WIDEST: Final = 2.5
+"""Largest widest place over mean width of what winds: a road through a village only seems to."""
 STRAIGHT: Final = 1.015
 """Up to this path over chord it may be called straight, as roads and canals are."""
 STRAIGHT_AWAY: Final = 0.03
@@ -55,11 +60,14 @@ class Corridor:
     reach 1.5, roads stay near 1."""
     away: float
     """Farthest that its middle leaves the chord, as a part of the chord, at least 0."""
+    widest: float
+    """Its widest place over its mean width, at least 1."""
 
     @property
     def is_winding(self) -> bool:
         """Whether it winds, as rivers do."""
-        return self.sinuosity >= WINDING
+        is_even = self.widest <= WINDING_WIDEST
+        return is_even and self.sinuosity >= WINDING and self.away >= WINDING_AWAY
 
     @property
     def is_straight(self) -> bool:
@@ -166,7 +174,15 @@ def find_corridor(
     else:
         return None  # it bends: no honest name for its course
     sinuosity, away = _bends(patch if axis == 0 else patch.T)
-    return Corridor(spans[axis], widths[axis], _COURSES[course][not compass], sinuosity, away)
+    across_it = (by_column, by_row)[axis]
+    return Corridor(
+        span=spans[axis],
+        width=widths[axis],
+        words=_COURSES[course][not compass],
+        sinuosity=sinuosity,
+        away=away,
+        widest=float(across_it.max() / across_it[across_it > 0].mean()),
+    )
 
 
 def _bends(patch: NDArray[np.bool_]) -> tuple[float, float]:

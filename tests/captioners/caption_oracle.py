@@ -396,7 +396,7 @@ class Oracle:
             y = any(word in m[4] for word in ("north", "south", "top", "bottom"))
             holds = (not x or spans[0] >= 0.7) and (not y or spans[1] >= 0.7)
             if x and y:
-                slope = np.corrcoef(*np.nonzero(mask))[0, 1]
+                slope = np.corrcoef(*self.largest_of(c).T)[0, 1]
                 holds &= (slope > 0.5) == ("north" in m[4] or "top" in m[4])
             out.add("corridor", holds and mask.mean() <= 0.25)
             words = told[max(m.start() - 22, 0) : m.end(3)]

@@ -99,7 +99,9 @@ class _Reader:
                     labels if ordered else tuple(sorted(set(labels))),
                     value,
                     (found.start, found.end),
-                    negated=found.at in denied,
+                    # "Are not scattered": the verb itself is what the shape is told by.
+                    negated=found.at in denied
+                    or (found.kind == "shape" and line.string[max(found.at - 1, 0)] == "-"),
                     hedged=hedges[found.at] or any(hedges[line.index(n)] for n in found.nouns),
                     fine=all(noun.fine for noun in found.nouns)
                     or (found.kind == "adjacency" and any(noun.fine for noun in found.nouns)),
