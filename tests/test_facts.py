@@ -240,8 +240,13 @@ def test_a_river_winds_a_road_does_not_and_a_village_on_it_makes_no_bend() -> No
     bends[abs(rows - 48 - 12 * np.sin(np.arange(96) / 10)) < 2.5] = WATER
     road = field(96, 96)
     road[46:51] = WATER
+    road[5:7, 5:7] = WATER  # a pond beside it changes nothing
     village = road.copy()
     village[20:50, 40:50] = WATER
+    grid = field(96, 96)
+    grid[40:56:5] = WATER
+    grid[40:56, ::8] = WATER
+    assert measure_facts(grid, TABLE).classes[WATER].corridor is None
     found = [measure_facts(m, TABLE).classes[WATER].corridor for m in (bends, road, village)]
     assert [c is not None and c.is_winding for c in found] == [True, False, False]
     assert [c is not None and c.is_straight for c in found] == [False, True, False]

@@ -19,11 +19,15 @@ CORRIDOR_WIDTH: Final = 0.10
 """Mean width of a corridor, as a part of the mask's side across it."""
 WINDING: Final = 1.10
 """From this path over chord on a corridor winds, as rivers do."""
-WINDING_AWAY: Final = 0.08
+WINDING_AWAY: Final = 0.06
 """Least that the middle of a winding corridor leaves its chord, as a part of the chord: a ragged
 edge is no bend."""
 WINDING_WIDEST: Final = 2.5
 """Largest widest place over mean width of what winds: a road through a village only seems to."""
+CORRIDOR_STRANDS: Final = 1.5
+"""Most strands side by side, on average: a grid of hedges is no strip."""
+ONE_STRAND: Final = 1.2
+"""Up to this many strands it may be told to wind or to be straight."""
 STRAIGHT: Final = 1.015
 """Up to this path over chord it may be called straight, as roads and canals are."""
 STRAIGHT_AWAY: Final = 0.03
@@ -62,17 +66,27 @@ class Corridor:
     """Farthest that its middle leaves the chord, as a part of the chord, at least 0."""
     widest: float
     """Its widest place over its mean width, at least 1."""
+    strands: float
+    """How many of its strands lie side by side, on average over its length, at least 1; forks and
+    loops have more than one."""
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one line, without forks and loops to speak of."""
+        return self.strands <= ONE_STRAND
 
     @property
     def is_winding(self) -> bool:
         """Whether it winds, as rivers do."""
         is_even = self.widest <= WINDING_WIDEST
-        return is_even and self.sinuosity >= WINDING and self.away >= WINDING_AWAY
+        return (
+            self.is_single and is_even and self.sinuosity >= WINDING and self.away >= WINDING_AWAY
+        )
 
     @property
     def is_straight(self) -> bool:
         """Whether it is straight, as roads and canals are."""
-        return self.sinuosity <= STRAIGHT and self.away <= STRAIGHT_AWAY
+        return self.is_single and self.sinuosity <= STRAIGHT and self.away <= STRAIGHT_AWAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +124,20 @@ class Patches:
 
 def find_patches(mask: NDArray[np.bool_]) -> Patches:
     """Patches of a mask with at least one pixel set, bool "height width"."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    columns = np.flatnonzero(mask.any(axis=0))
-    box = mask[int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1]
+    box = _boxed(mask)
     numbered, _ = ndimage.label(box, structure=_EIGHT)
     sizes = np.bincount(numbered.ravel())
     sizes[0] = 0
     largest = int(sizes.argmax())
     count = max(int((sizes >= SPECK).sum()), 1)
-    return Patches(count, float(sizes[largest] / sizes.sum()), numbered == largest)
+    return Patches(count, float(sizes[largest] / sizes.sum()), _boxed(numbered == largest))
+
+
+def _boxed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The bounding box of what is set."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
+    return mask[int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1]
 
 
 def elongation_and_compactness(patch: NDArray[np.bool_]) -> tuple[float, float]:
@@ -173,7 +192,11 @@ def find_corridor(
         course = "falling" if slope > 0 else "rising"
     else:
         return None  # it bends: no honest name for its course
-    sinuosity, away = _bends(patch if axis == 0 else patch.T)
+    upright = patch if axis == 0 else patch.T
+    strands = float((upright[0].sum() + (upright[1:] & ~upright[:-1]).sum()) / upright.shape[1])
+    if strands > CORRIDOR_STRANDS:
+        return None
+    sinuosity, away = _bends(upright)
     across_it = (by_column, by_row)[axis]
     return Corridor(
         span=spans[axis],
@@ -181,6 +204,7 @@ def find_corridor(
         words=_COURSES[course][not compass],
         sinuosity=sinuosity,
         away=away,
+        strands=strands,
         widest=float(across_it.max() / across_it[across_it > 0].mean()),
     )
 

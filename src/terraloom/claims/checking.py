@@ -471,7 +471,7 @@ def _course_shape(value: str | None, of: ClassFacts, told: str, *, is_round: boo
         is_long = of.elongation >= STRIP_ELONGATION and of.largest_patch >= STRIP_LARGEST
         if corridor is not None or is_long:
             return "supported", told
-    elif corridor is not None:
+    elif corridor is not None and corridor.is_single:
         bends = corridor.sinuosity
         is_so = bends >= WINDING_LEAST if value == "winding" else bends <= STRAIGHT_MOST
         if is_so:
