@@ -427,7 +427,7 @@ class Oracle:
                 out.add("patches", low <= self.patches(int(m[1]))[0] <= high)
         if re.search(r"fine mix|fine-grained|finely|alternate over short", s):
             out.add("fine", self.changes >= 11)
-        if re.search(r"hardly mix|keep largely apart|few and clear borders|falls into large", s):
+        if re.search(r"hardly mix|keep largely apart|few and clear borders", s):
             out.add("apart", self.changes <= 9)
         for m in re.finditer(rf"(?:small areas|traces) of ({LIST})", s):
             small = [share[int(c)] for c in re.findall(r"<(\d)>", m[0])]

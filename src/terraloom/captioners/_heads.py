@@ -205,10 +205,7 @@ def _mix(d: Draft) -> str | None:
             Fragment(f"a fine mixture of {names}"),
         ]
     elif mixture.is_apart and is_told:
-        options += [
-            f"{names} share {area} but hardly mix",
-            f"{area} falls into large areas of {names}",
-        ]
+        options.append(f"{names} share {area} but hardly mix")
     elif mixture.mixing >= MIXING_LEAST:
         kind = d.pick(("a mix", "a mixture", "a mosaic", "a patchwork"))
         options += [f"{area} is {kind} of {names}", Fragment(f"{kind} of {names}")]
