@@ -1,30 +1,51 @@
 """The template writer at scale: speed, redundancy by entropy of the mask, digits, vocabulary.
 
-    python benchmarks/captions.py [MASKS] [--seed N]
+    python benchmarks/captions.py [MASKS] [--seed N] [--from drawn|mixed] [--judge N]
 
-Draws distinct procedural masks of 64 pixels over a range of entropies (one class alone, two
-halves, mosaics of seven; some with a river, some partly unknown), measures their facts, writes
-five captions each, and counts. Speeds are processor seconds of this one process. Redundancy is
-told by the entropy of the mask's class shares, in bits: a mask of one class has little to tell.
+Takes distinct masks (no two equal pixel by pixel), measures their facts, writes five captions each,
+and counts. `drawn` (the default): procedural masks of 64 pixels over a range of entropies (one
+class alone, two halves, mosaics of seven; some with a river, some partly unknown). `mixed`: a
+quarter of those; windows of 64 pixels, eight apart, of the real WorldCover pairs; windows of 128
+pixels, 64 apart, of the real WorldCover tile, as far as half of them is land; windows of 64 pixels,
+32 apart, of the procedural world. Windows overlap, which makes repeats likelier, not rarer.
+Needs the shared data (TERRALOOM_SHARED_DATA).
+
+Speeds are processor seconds of this one process. Redundancy is told by the entropy of the mask's
+class shares, in bits: a mask of one class has little to tell. `--judge N` lets the tests' oracle,
+which shares no code with the writer, read the captions of the first N masks of each source.
 """
 
 import argparse
 import hashlib
+import itertools
+import os
 import resource
+import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import rasterio
+from PIL import Image
+from rasterio.windows import Window
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.captioners.caption_oracle import SEVEN_WORDS, Oracle
 
 from terraloom.caption_index import CaptionIndex
 from terraloom.captioners.template import Settings, TemplateCaptioner
-from terraloom.classes import preset
+from terraloom.classes import UNKNOWN, ClassTable, preset
 from terraloom.facts import measure_facts
+from terraloom.landscape import grow_landscape
 from terraloom.types import LabelMask
 
 SIDE = 64
 EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 9.0)
 CHUNK = 500
+SHARED = Path(os.environ.get("TERRALOOM_SHARED_DATA", "shared/data"))
 
 
 def draw_mask(seed: int, number: int) -> LabelMask:
@@ -52,6 +73,48 @@ def draw_mask(seed: int, number: int) -> LabelMask:
     return np.rot90(mask, int(random.integers(4))).copy()
 
 
+Masks = Iterator[tuple[str, LabelMask]]
+"""Name of the source and mask."""
+
+
+def drawn(seed: int) -> Masks:
+    """Procedural masks without end."""
+    number = 0
+    while True:
+        yield "drawn", draw_mask(seed, number)
+        number += 1
+
+
+def windows(name: str, labels: LabelMask, side: int, step: int) -> Masks:
+    """Windows of a mask of which at least half is known."""
+    for row in range(0, labels.shape[0] - side + 1, step):
+        for column in range(0, labels.shape[1] - side + 1, step):
+            cut = labels[row : row + side, column : column + side]
+            if np.count_nonzero(cut != UNKNOWN) >= cut.size / 2:
+                yield name, np.ascontiguousarray(cut)
+
+
+def real_pairs(classes: ClassTable) -> Masks:
+    for path in sorted((SHARED / "worldcover_pairs" / "masks").glob("*.png")):
+        labels = classes.labels_of_codes(np.array(Image.open(path)))
+        yield from windows("real pairs", labels, 64, 8)
+
+
+def real_tile(classes: ClassTable) -> Masks:
+    """The land of a real tile of 3°, in strips."""
+    path = SHARED / "tiles" / "ESA_WorldCover_10m_2020_v100_N00E006_Map.tif"
+    with rasterio.open(path) as tile:
+        for row in range(15_600, 35_500, 512):
+            codes = tile.read(1, window=Window(5_500, row, 12_100, 512))
+            yield from windows("real tile", classes.labels_of_codes(codes), 128, 64)
+
+
+def world(classes: ClassTable) -> Masks:
+    for seed in itertools.count():
+        codes = grow_landscape(0, 0, 1024, 1024, seed=seed).codes
+        yield from windows("procedural world", classes.labels_of_codes(codes), 64, 32)
+
+
 def kind_of(entropy: float) -> str:
     """Name of the entropy class."""
     if entropy == 0:
@@ -65,40 +128,63 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("masks", type=int, nargs="?", default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--from", dest="origin", choices=("drawn", "mixed"), default="drawn")
+    parser.add_argument("--judge", type=int, default=0)
     given = parser.parse_args()
     classes = preset("worldcover7")
     writer = TemplateCaptioner(Settings(), classes, given.seed)
+    sources: list[Masks] = [drawn(given.seed)]
+    if given.origin == "mixed":
+        sources += [real_pairs(classes), real_tile(classes), world(classes)]
     index, seen = CaptionIndex(), set()
     masks_of: Counter[str] = Counter()
-    spent = {"facts": 0.0, "captions": 0.0}
+    origins: Counter[str] = Counter()
+    spent: Counter[str] = Counter()
+    judged: Counter[str] = Counter()
     digits = words = number = 0
-    while sum(masks_of.values()) < given.masks:
+    while number < given.masks:
         batch = []
-        while len(batch) < min(CHUNK, given.masks - sum(masks_of.values())):
-            mask = draw_mask(given.seed, number)
-            number += 1
+        # Sources in turn; one that ends leaves its share to the others.
+        while len(batch) < min(CHUNK, given.masks - number):
+            source = sources.pop(0)
+            found = next(source, None)
+            if found is None:
+                continue
+            sources.append(source)
+            origin, mask = found
             key = hashlib.blake2b(mask.tobytes(), digest_size=12).digest()
-            if (mask != 255).any() and key not in seen:
+            if (mask != UNKNOWN).any() and key not in seen:
                 seen.add(key)
-                batch.append((f"m{number}", mask, number % 4 > 0))
-            elif number > 100 * given.masks:
-                raise SystemExit("too few distinct masks")
+                origins[origin] += 1
+                batch.append((f"m{number + len(batch)}", mask, origin))
         start = time.process_time()
-        facts = [measure_facts(mask, classes, compass=compass) for _, mask, compass in batch]
+        facts = [measure_facts(m, classes, compass=int(n[1:]) % 4 > 0) for n, m, _ in batch]
         middle = time.process_time()
         captions = [writer.write_facts(b[0], f) for b, f in zip(batch, facts, strict=True)]
         spent["captions"] += time.process_time() - middle
         spent["facts"] += middle - start
+        number += len(batch)
         rows = []
-        for measured, own in zip(facts, captions, strict=True):
+        for (_, mask, origin), measured, own in zip(batch, facts, captions, strict=True):
             shares = np.array([c.share for c in measured.classes])
             entropy = float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum())
             kind = kind_of(abs(entropy))
             masks_of[kind] += 1
             rows += [(caption.sample_id, kind, caption.text) for caption in own]
+            if judged[origin] < given.judge:
+                judged[origin] += 1
+                oracle = Oracle(mask, SEVEN_WORDS)
+                for caption in own:
+                    reading = oracle.read(caption.text)
+                    judged["claims"] += len(reading.claims)
+                    judged["unread"] += len(reading.unread)
+                    judged["false"] += len(reading.false)
+                    for false in reading.false:
+                        print(f"false, {origin}: {false}: {caption.text}", file=sys.stderr)
         digits += sum(any(sign.isdigit() for sign in text) for _, _, text in rows)
         words += sum(text.count(" ") + 1 for _, _, text in rows)
         index.add(rows)
+    print(f"masks from {dict(origins)}; judged {dict(judged)}")
     count = len(index)
     print(f"{given.masks:,} distinct masks, {count:,} captions, seed {given.seed}")
     print(f"facts     {given.masks / spent['facts']:,.0f} masks per processor second")

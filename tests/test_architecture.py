@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "types", "seeds"),
     ("files", "progress", "families", "classes", "png"),
     ("landscape", "raster"),
-    ("engines", "retrying"),
+    ("engines", "retrying", "shapes"),
     ("tables", "samples", "runs", "arms", "ledger", "naming", "redundancy", "facts"),
     ("near_duplicates", "leak_probe"),
     ("caption_index",),

@@ -232,3 +232,54 @@ def test_every_share_from_presence_on_has_words_and_they_are_used_inside_their_t
     assert amount_words(0.001) == ()
     assert "most" not in amount_words(0.5)
     assert "about half" in amount_words(0.5)
+
+
+def test_a_river_winds_a_road_does_not_and_a_village_on_it_makes_no_bend() -> None:
+    rows = np.arange(96)[:, None]
+    bends = field(96, 96)
+    bends[abs(rows - 48 - 12 * np.sin(np.arange(96) / 10)) < 2.5] = WATER
+    road = field(96, 96)
+    road[46:51] = WATER
+    road[5:7, 5:7] = WATER  # a pond beside it changes nothing
+    village = road.copy()
+    village[20:50, 40:50] = WATER
+    grid = field(96, 96)
+    grid[40:56:5] = WATER
+    grid[40:56, ::8] = WATER
+    assert measure_facts(grid, TABLE).classes[WATER].corridor is None
+    found = [measure_facts(m, TABLE).classes[WATER].corridor for m in (bends, road, village)]
+    assert [c is not None and c.is_winding for c in found] == [True, False, False]
+    assert [c is not None and c.is_straight for c in found] == [False, True, False]
+    assert found[1] is not None
+    assert (found[1].sinuosity, found[1].away) == (pytest.approx(1), pytest.approx(0, abs=1e-9))
+
+
+def test_discs_are_compact_and_bars_elongated() -> None:
+    rows, columns = np.mgrid[:96, :96]
+    disc = field(96, 96)
+    disc[(rows - 40) ** 2 + (columns - 50) ** 2 < 400] = WATER
+    bar = field(96, 96)
+    bar[40:50, 20:70] = WATER
+    ring = disc.copy()
+    ring[(rows - 40) ** 2 + (columns - 50) ** 2 < 250] = CROP
+    facts = [measure_facts(m, TABLE).classes[WATER] for m in (disc, bar, ring)]
+    assert [f.is_compact for f in facts] == [True, False, False]
+    assert [f.is_elongated for f in facts] == [False, True, False]
+    assert facts[0].compactness == pytest.approx(1, abs=0.01)
+    assert facts[0].mean_patch == facts[0].share
+
+
+def test_mixtures_are_fine_or_apart() -> None:
+    assert measure_facts(field(), TABLE).mixture is None
+    halves = field(64, 64)
+    halves[:32] = TREE
+    rows, columns = np.mgrid[:64, :64]
+    fine = np.where((rows // 2 + columns // 2) % 2, TREE, CROP).astype(np.uint8)
+    apart, mixed = measure_facts(halves, TABLE).mixture, measure_facts(fine, TABLE).mixture
+    assert apart is not None
+    assert mixed is not None
+    assert (apart.is_apart, apart.is_fine, mixed.is_apart, mixed.is_fine) == (
+        True, False, False, True,
+    )  # fmt: skip
+    assert (apart.mixing, mixed.mixing) == (0.0, pytest.approx(1))
+    assert mixed.grain == pytest.approx(2 / 64, rel=0.05)

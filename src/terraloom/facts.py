@@ -8,13 +8,20 @@ same places are told as top, bottom, left and right.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from terraloom.classes import UNKNOWN, ClassTable
+from terraloom.shapes import (
+    Corridor,
+    Mixture,
+    elongation_and_compactness,
+    find_corridor,
+    find_patches,
+    measure_mixture,
+)
 from terraloom.types import LabelMask
 
 PRESENCE: Final = 0.005
@@ -49,18 +56,20 @@ BORDER: Final = 0.62
 """Share of a class's border length that makes a neighbour its main one."""
 BORDER_LENGTH: Final = 12
 """Shortest border, in pixel sides, that is worth telling."""
-SPECK: Final = 4
-"""Patches of fewer pixels are noise and not counted."""
 BLOCK: Final = 0.93
 """Part of a class in its largest patch that makes it one continuous block."""
 FRAGMENTS: Final = 8
 """Least number of patches of a fragmented class."""
 FRAGMENT_LARGEST: Final = 0.40
 """Largest part in one patch of a fragmented class."""
-CORRIDOR_SPAN: Final = 0.75
-"""Part of the mask's length that a corridor crosses without a gap."""
-CORRIDOR_WIDTH: Final = 0.10
-"""Mean width of a corridor, as a part of the mask's side across it."""
+ELONGATED: Final = 3.5
+"""Least length over width of an elongated patch."""
+ROUNDISH: Final = 1.6
+"""Largest length over width of a compact patch."""
+COMPACT: Final = 0.88
+"""Least part of the ellipse of its moments that a compact patch fills."""
+SLIM: Final = 0.65
+"""Least such part of an elongated patch: what is bent or full of holes has no length."""
 CORRIDOR_LARGEST: Final = 0.60
 """Part of the class that lies in the corridor."""
 
@@ -139,18 +148,6 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Corridor:
-    """A long narrow patch such as a river, a road or a hedge."""
-
-    span: float
-    """Part of the mask's length that it crosses, `CORRIDOR_SPAN` … 1."""
-    width: float
-    """Mean width as a part of the mask's side across it, 0 … `CORRIDOR_WIDTH`."""
-    words: str
-    """Its course, for instance "from west to east"."""
-
-
-@dataclass(frozen=True, slots=True)
 class ClassFacts:
     """What the mask says of one class."""
 
@@ -167,6 +164,9 @@ class ClassFacts:
     """Part of the class's pixels in its largest patch, 0 … 1; 0 when not `is_present`."""
     elongation: float
     """Length over width of the largest patch from its second moments, at least 1."""
+    compactness: float
+    """Area of the largest patch over that of the ellipse of its second moments, 0 … 1: 1 for an
+    ellipse, 0.95 for a rectangle, little for what is bent, branched or full of holes."""
     place: Place | None
     """None where the class is not clearly concentrated, nor clearly everywhere."""
     corridor: Corridor | None
@@ -190,6 +190,21 @@ class ClassFacts:
     def is_block(self) -> bool:
         """Whether practically all of the class is one connected patch."""
         return self.largest_patch >= BLOCK
+
+    @property
+    def mean_patch(self) -> float:
+        """Mean size of its patches, as a part of the known pixels; 0 without patches."""
+        return self.share / self.patches if self.patches else 0.0
+
+    @property
+    def is_elongated(self) -> bool:
+        """Whether practically all of it is one patch that is much longer than wide."""
+        return self.is_block and self.elongation >= ELONGATED and self.compactness >= SLIM
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether practically all of it is one roundish patch without deep bays."""
+        return self.is_block and self.elongation <= ROUNDISH and self.compactness >= COMPACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +252,8 @@ class Facts:
     borders: tuple[Border, ...]
     """Longest first; only pairs that touch."""
     halves: tuple[HalfFacts, ...]
+    mixture: Mixture | None
+    """Texture of the whole; None where fewer than two classes are present."""
 
 
 _HALF_WORDS: Final[dict[str, tuple[str, str]]] = {
@@ -263,12 +280,6 @@ _HALVES_WORDS: Final[dict[str, tuple[str, str]]] = {
     "west": ("the western half", "the left half"),
     "east": ("the eastern half", "the right half"),
 }
-_COURSES: Final[dict[str, tuple[str, str]]] = {
-    "column": ("from west to east", "from left to right"),
-    "row": ("from north to south", "from top to bottom"),
-    "falling": ("from the north-west to the south-east", "from the top left to the bottom right"),
-    "rising": ("from the south-west to the north-east", "from the bottom left to the top right"),
-}
 
 _SIDES: Final[tuple[Region, ...]] = ("north", "south", "west", "east")
 _SIDE_BLOCKS: Final = {  # in a 4 × 4 grid of blocks
@@ -289,7 +300,6 @@ _CORNERS: Final[tuple[tuple[Region, slice, slice], ...]] = (
     ("south-west", slice(2, 4), slice(0, 2)),
     ("south-east", slice(2, 4), slice(2, 4)),
 )
-_EIGHT: Final = np.ones((3, 3), dtype=np.int8)
 
 
 def measure_facts(labels: LabelMask, classes: ClassTable, *, compass: bool = True) -> Facts:
@@ -337,16 +347,22 @@ def measure_facts(labels: LabelMask, classes: ClassTable, *, compass: bool = Tru
         )
         for label in range(num_classes)
     )  # fmt: skip
+    ranked = tuple(label for label in order if measured[label].is_present)
     return Facts(
         compass=compass,
         known=known,
         classes=measured,
-        ranked=tuple(label for label in order if measured[label].is_present),
+        ranked=ranked,
         dominant=order[0] if is_dominant else None,
         lead=lead,
         absent=tuple(np.flatnonzero(pixels == 0).tolist()) if known >= ABSENCE_KNOWN else (),
         borders=_borders(touching, border_sums),
         halves=_halves(blocks, counted, compass),
+        mixture=measure_mixture(
+            blocks, int(border_sums.sum()) // 2, _known_pairs(labels), num_known**0.5
+        )
+        if len(ranked) > 1
+        else None,
     )
 
 
@@ -369,6 +385,16 @@ def _border_lengths(labels: LabelMask, num_classes: int) -> NDArray[np.int64]:
         code = one[differ].astype(np.int32) * num_classes + other[differ]
         lengths += np.bincount(code, minlength=num_classes**2).reshape(num_classes, num_classes)
     return lengths + lengths.T
+
+
+def _known_pairs(labels: LabelMask) -> int:
+    """Pairs of neighbouring pixels (4 neighbours) that are both known."""
+    height, width = labels.shape
+    known = labels != UNKNOWN
+    if known.all():
+        return int((height - 1) * width + height * (width - 1))
+    down = np.count_nonzero(known[1:] & known[:-1])
+    return int(down + np.count_nonzero(known[:, 1:] & known[:, :-1]))
 
 
 def _borders(touching: NDArray[np.int64], sums: NDArray[np.int64]) -> tuple[Border, ...]:
@@ -414,8 +440,11 @@ def _class_facts(
     pixels = int(blocks.sum())
     spread = tuple((blocks / pixels).ravel().tolist()) if pixels else ()
     if share < PRESENCE:
-        return ClassFacts(label, name, pixels, share, rank, 0, 0.0, 1.0, None, None, None, spread)
-    patches, largest, patch, corner = _largest_patch(labels == label)
+        return ClassFacts(
+            label, name, pixels, share, rank, 0, 0.0, 1.0, 1.0, None, None, None, spread
+        )  # fmt: skip
+    patches = find_patches(labels == label)
+    elongation, compactness = elongation_and_compactness(patches.cut)
     border = int(touching.sum())
     neighbour = int(touching.argmax())
     is_main = touching[neighbour] >= max(BORDER * border, BORDER_LENGTH)
@@ -425,80 +454,17 @@ def _class_facts(
         pixels=pixels,
         share=share,
         rank=rank,
-        patches=patches,
-        largest_patch=largest,
-        elongation=_elongation(patch),
+        patches=patches.count,
+        largest_patch=patches.largest,
+        elongation=elongation,
+        compactness=compactness,
         place=_place(blocks / pixels, compass),
-        corridor=_corridor(patch, labels.shape, corner, compass)
-        if largest >= CORRIDOR_LARGEST
+        corridor=find_corridor(patches.cut, labels.shape, compass=compass)
+        if patches.largest >= CORRIDOR_LARGEST
         else None,
         main_neighbour=neighbour if is_main else None,
         blocks=spread,
     )
-
-
-def _largest_patch(
-    mask: NDArray[np.bool_],
-) -> tuple[int, float, NDArray[np.bool_], tuple[int, int]]:
-    """Number of patches, part of the pixels in the largest, its cut-out and that one's corner."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    columns = np.flatnonzero(mask.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    cut = mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
-    numbered, _ = ndimage.label(cut, structure=_EIGHT)
-    sizes = np.bincount(numbered.ravel())
-    sizes[0] = 0
-    largest = int(sizes.argmax())
-    # At least the largest is a patch, however small the mask.
-    num_patches = max(int((sizes >= SPECK).sum()), 1)
-    return num_patches, float(sizes[largest] / sizes.sum()), numbered == largest, (top, left)
-
-
-def _elongation(patch: NDArray[np.bool_]) -> float:
-    """Root of the ratio of the principal second moments; 1 for a square or a disc."""
-    # Column and row sums carry all moments but the mixed one; far cheaper than coordinates.
-    area = int(patch.sum())
-    by_row = patch.sum(axis=1).astype(np.float64)
-    by_column = patch.sum(axis=0).astype(np.float64)
-    y = np.arange(patch.shape[0]) - by_row @ np.arange(patch.shape[0]) / area
-    x = np.arange(patch.shape[1]) - by_column @ np.arange(patch.shape[1]) / area
-    # A pixel is a unit square, whose own second moment is 1/12.
-    yy = by_row @ y**2 / area + 1 / 12
-    xx = by_column @ x**2 / area + 1 / 12
-    xy = float(y @ (patch @ x)) / area
-    spread = np.hypot(xx - yy, 2 * xy)
-    return float(np.sqrt((xx + yy + spread) / max(xx + yy - spread, 1e-9)))
-
-
-def _corridor(
-    patch: NDArray[np.bool_], shape: tuple[int, ...], corner: tuple[int, int], compass: bool
-) -> Corridor | None:
-    height, width = shape
-    by_column = patch.sum(axis=0)
-    by_row = patch.sum(axis=1)
-    spans = float((by_column > 0).sum() / width), float((by_row > 0).sum() / height)
-    widths = (
-        float(by_column[by_column > 0].mean() / height),
-        float(by_row[by_row > 0].mean() / width),
-    )
-    axis = 0 if spans[0] >= spans[1] else 1
-    if spans[axis] < CORRIDOR_SPAN or widths[axis] > CORRIDOR_WIDTH:
-        return None
-    across = spans[1 - axis]
-    if across <= 0.5:
-        course = ("column", "row")[axis]
-    elif across >= CORRIDOR_SPAN and abs(slope := _slope(patch)) >= 0.85:
-        course = "falling" if slope > 0 else "rising"
-    else:
-        return None  # it bends: no honest name for its course
-    return Corridor(spans[axis], widths[axis], _COURSES[course][not compass])
-
-
-def _slope(patch: NDArray[np.bool_]) -> float:
-    """Correlation of row and column over the patch, −1 … 1; positive runs down to the right."""
-    rows, columns = np.nonzero(patch)
-    result: Any = np.corrcoef(rows, columns)[0, 1]
-    return float(result)
 
 
 def _place(blocks: NDArray[np.float64], compass: bool) -> Place | None:

@@ -13,6 +13,7 @@ from terraloom.claims import Claim
 from terraloom.classes import ClassTable
 
 GOLD = Path(__file__).parents[1] / "gold" / "claims.json"
+SHAPES = GOLD.with_name("shapes.json")
 WRITERS = ("hybrid_", "text_", "vision_")
 
 
@@ -76,3 +77,13 @@ def compare(
         counts["wrong"] += len(got - gold)
         counts["missed"] += len(gold - got)
     return counts
+
+
+def gold_shapes(
+    shared_data: Path, *, held_back: bool
+) -> Iterator[tuple[str, set[tuple[str, str]]]]:
+    """Further captions, and the class and value of each claim of shape that they make."""
+    for item in json.loads(SHAPES.read_text(encoding="utf-8")):
+        if item["held_back"] == held_back:
+            text = _texts(item["corpus"], shared_data / "captions")[item["image"], item["index"]]
+            yield text, {(name, value) for name, value in item["shapes"]}

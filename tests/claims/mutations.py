@@ -15,9 +15,9 @@ from tests.claims.oracle import AMOUNTS, MaskOracle
 WORDS: dict[int, tuple[str, ...]] = {
     0: ("tree cover", "trees", "woodland", "forest"),
     1: ("shrubland", "shrubs", "scrub", "bushes"),
-    2: ("grassland", "grass", "pasture", "meadow"),
+    2: ("grassland", "grass", "pasture", "meadows", "meadow"),
     3: ("cropland", "crops", "farmland", "cultivated fields"),
-    4: ("built-up land", "buildings", "settlement", "urban fabric"),
+    4: ("built-up land", "buildings", "settlements", "urban fabric"),
     5: ("bare ground", "barren land", "bare soil", "sparsely vegetated ground"),
     6: ("open water", "water"),
 }
@@ -55,9 +55,10 @@ class Mutation:
 
 
 def mutations(text: str, mask: MaskOracle, rng: random.Random) -> Iterator[Mutation]:
-    """At most one mutation of each kind: class, place, amount, negation."""
+    """At most one mutation of each kind: class, place, amount, negation, shape."""
     for kind, make in (
         ("class", _class), ("place", _place), ("amount", _amount), ("negation", _negation),
+        ("shape", _shape),
     ):  # fmt: skip
         found = list(make(text, mask))
         if found:
@@ -69,7 +70,16 @@ def _nouns(text: str) -> list[tuple[int, int, int]]:
 
 
 def is_plural(word: str) -> bool:
-    return word in ("trees", "shrubs", "bushes", "crops", "cultivated fields", "buildings")
+    return word in (
+        "trees",
+        "shrubs",
+        "bushes",
+        "crops",
+        "cultivated fields",
+        "buildings",
+        "meadows",
+        "settlements",
+    )
 
 
 def _like(before: str, after: str) -> str:
@@ -173,3 +183,26 @@ def _negation(text: str, mask: MaskOracle) -> Iterator[str]:
             if verb[1].startswith("dominate") and not mask.is_dominant(c):
                 continue
             yield f"{before}No {text[start:end].lower()}{text[end:]}"
+
+
+_PIECE = r"(?:an?|one) (?:(?:single|compact|continuous|connected|elongated) )+(?:patch|block|area)"
+_SCATTERED = r"scattered patches|many separate patches"
+
+
+def _shape(text: str, mask: MaskOracle) -> Iterator[str]:
+    """What hangs together is scattered, and what is scattered hangs together."""
+    for match in re.finditer(rf"(?P<piece>{_PIECE})|(?P<scattered>{_SCATTERED})", text):
+        after = re.match(rf" of ({_NOUN.pattern})", text[match.end() :], re.IGNORECASE)
+        before = re.search(
+            rf"({_NOUN.pattern}) (?:forms?|occurs? in|lies? in) $",
+            text[: match.start()],
+            re.IGNORECASE,
+        )
+        owner = after or before
+        if owner is None:
+            continue
+        largest = mask.largest_part(_OWNER[owner[1].lower()])
+        if match["piece"] and largest >= 0.97:
+            yield text[: match.start()] + "scattered patches" + text[match.end() :]
+        elif match["scattered"] and 0 < largest <= 0.4:
+            yield text[: match.start()] + "one continuous patch" + text[match.end() :]

@@ -15,6 +15,8 @@ false lies a band of tolerance, in which it says nothing. The bands, as shares o
 | dominates, is the largest | the largest, and a third | smaller than another by 5 points |
 | mostly | at least 55 % | at most 38 % |
 | one covers more than another | by 1 point | the other by 3 points |
+| one piece | 90 % of the class hang together | at most 50 % |
+| scattered | at most 40 % hang together | at least 97 % |
 """
 
 from dataclasses import dataclass
@@ -74,6 +76,25 @@ class MaskOracle:
         for letter in region:
             keep &= REGIONS[letter]((y + 0.5) / height, (x + 0.5) / width)
         return float(keep.mean())
+
+    def largest_part(self, c: int) -> float:
+        """Part of class c that hangs together, over corners too; 0 where there is none.
+
+        Filled from pixel to pixel.
+        """
+        left = {(int(y), int(x)) for y, x in np.argwhere(self.labels == c)}
+        total, largest = len(left), 0
+        while left:
+            edge, size = [left.pop()], 0
+            while edge:
+                y, x = edge.pop()
+                size += 1
+                for near in [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]:
+                    if near in left:
+                        left.remove(near)
+                        edge.append(near)
+            largest = max(largest, size)
+        return largest / max(total, 1)
 
     def place_is_true(self, c: int, region: str) -> bool:
         return self.inside(c, region) >= (0.70 if region in tuple("nswe") else 0.60)

@@ -72,6 +72,48 @@ def test_verdicts(text: str, kind: str, expected: str) -> None:
     assert verdict(text, kind) == expected
 
 
+def river(bends: float) -> np.ndarray:
+    """Water through trees from west to east, beside grass in patches and one round shrub."""
+    mask = np.zeros((96, 96), dtype=np.uint8)
+    rows = np.arange(96)[:, None]
+    mask[abs(rows - 30 - bends * np.sin(np.arange(96) / 10)) < 2.5] = WATER
+    for row in (64, 74, 84):
+        for column in range(4, 90, 10):
+            mask[row : row + 3, column : column + 3] = GRASS
+    mask[(rows - 55) ** 2 + (np.arange(96) - 48) ** 2 < 36] = SHRUB
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("text", "bends", "expected"),
+    [
+        ("A winding river.", 12, "supported"),
+        ("A winding river.", 0, "contradicted"),
+        ("A straight canal.", 12, "not checkable"),  # it may be narrower than a pixel
+        ("Straight water.", 12, "contradicted"),
+        ("Straight water.", 0, "supported"),
+        ("A narrow strip of water.", 12, "supported"),
+        ("A narrow strip of shrubs.", 0, "contradicted"),
+        ("A winding band of shrubs.", 0, "contradicted"),
+        ("Scattered grass.", 0, "supported"),
+        ("Scattered shrubs.", 0, "contradicted"),
+        ("Grass in one continuous block.", 0, "contradicted"),
+        ("Shrubs form one continuous patch.", 0, "supported"),
+        ("Patches of grass.", 0, "supported"),
+        ("Patches of shrubs.", 0, "contradicted"),
+        ("The shrubs are not scattered.", 0, "supported"),
+        ("Scattered crops.", 0, "contradicted"),
+    ],
+)
+def test_verdicts_on_shapes(text: str, bends: float, expected: str) -> None:
+    mask = river(bends)
+    found = check_caption(text, measure_facts(mask, SEVEN), SEVEN).claims
+    assert {c.verdict for c in found if c.claim.kind == "shape"} == {expected}
+    shares = [float((mask == label).mean()) for label in range(7)]
+    told = check_caption(text, shares, SEVEN).claims
+    assert {c.verdict for c in told if c.claim.kind == "shape"} == {"not checkable"}
+
+
 def test_evidence_tells_the_figure_and_the_threshold() -> None:
     (quantity,) = [
         c for c in check_caption("Trees cover 86 % of it.", FACTS, SEVEN).claims

@@ -18,9 +18,10 @@ _ADJECTIVES: Final = frozenset((
 # Names of single things; a map shows many of them.
 _COUNTABLE: Final = frozenset((
     "building", "bush", "car", "crop", "dune", "field", "garden", "glacier", "greenhouse",
-    "house", "lake", "mangrove", "marsh", "orchard", "park", "pond", "river", "road", "rock",
-    "roof", "ship", "shrub", "tree", "vehicle", "vineyard", "wetland",
+    "house", "lake", "mangrove", "marsh", "meadow", "orchard", "park", "pond", "river", "road",
+    "rock", "roof", "settlement", "ship", "shrub", "tree", "vehicle", "vineyard", "wetland",
 ))  # fmt: skip
+_PLANTS: Final = frozenset(("trees", "shrubs", "bushes", "crops", "mangroves"))
 _SINGULAR_IN_S: Final = frozenset(("canvas", "gas", "chaos", "atlas", "biomass", "lens"))
 _PLURAL: Final = frozenset(("people", "cattle", "cells", "nuclei", "bacteria"))
 _ARTICLE: Final = re.compile(r"^(a|an|the)\s+")
@@ -32,6 +33,21 @@ class Noun:
 
     text: str
     plural: bool
+
+    @property
+    def grows(self) -> bool:
+        """Whether it is a plant, which stands in patches."""
+        return self.text.split()[-1] in _PLANTS
+
+    @property
+    def of_it(self) -> str:
+        """The phrase after "of": "patches of meadow", though meadows cover things."""
+        return re.sub(r"\bmeadows$", "meadow", self.text)
+
+    @property
+    def lies_in_patches(self) -> bool:
+        """Whether "patches of it" is what people say; of buildings and roads it is not."""
+        return not self.plural or self.grows or self.of_it != self.text or " and " in self.text
 
     def agree(self, singular: str, plural: str) -> str:
         """The verb form that fits."""

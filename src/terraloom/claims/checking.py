@@ -25,7 +25,7 @@ from terraloom.claims.claim import (
 from terraloom.claims.places import Blocks, part_inside
 from terraloom.claims.reading import read_claims
 from terraloom.classes import ClassTable
-from terraloom.facts import ABSENCE_KNOWN, PRESENCE, Facts
+from terraloom.facts import ABSENCE_KNOWN, PRESENCE, ClassFacts, Facts
 
 MAIN_SHARE: Final = 0.10
 """Least share of a main class, which a good caption names."""
@@ -54,6 +54,29 @@ FILLS_NEVER: Final = 0.42
 BORDER_MAIN: Final = 0.50
 """Least part of a class's border that lies along its main neighbour."""
 BORDER_NEVER: Final = 0.40
+PIECE_LEAST: Final = 0.85
+"""Least part of a class in its largest patch when it is told to be one piece."""
+PIECE_NEVER: Final = 0.60
+SCATTERED_MOST: Final = 0.50
+"""Largest part of a class in one patch when it is told to be scattered."""
+SCATTERED_NEVER: Final = 0.95
+SINGLE_LARGEST: Final = 0.99
+"""From this part in one compact patch on it does not lie in patches."""
+ROUND_LARGEST: Final = 0.90
+"""A class with this part in one patch that is no longer than `ROUND_ELONGATION` and fills
+`ROUND_COMPACT` of the ellipse of its moments is round: no strip, and nothing that winds."""
+ROUND_ELONGATION: Final = 1.5
+ROUND_COMPACT: Final = 0.75
+STRIP_ELONGATION: Final = 2.5
+"""Least length over width of a strip that is no corridor."""
+STRIP_LARGEST: Final = 0.50
+"""Least part of the class in that strip."""
+WINDING_LEAST: Final = 1.06
+"""Least path over chord of a corridor that winds."""
+WINDING_NEVER: Final = 1.02
+STRAIGHT_MOST: Final = 1.04
+"""Largest path over chord of a corridor that is straight."""
+STRAIGHT_NEVER: Final = 1.10
 _NEGLIGIBLE: Final = 1e-9
 
 Shares = Sequence[float]
@@ -398,6 +421,68 @@ def _comparison(claim: Claim, measured: _Measured) -> _Checked:
     return "not checkable", f"{told}: nearly equal"
 
 
+def _shape(claim: Claim, measured: _Measured) -> _Checked:
+    label, value = claim.classes[0], claim.value
+    name = measured.names[label]
+    if measured.facts is None:
+        return "not checkable", "only class shares are known, no shapes"
+    of = measured.facts.classes[label]
+    if of.pixels == 0:
+        if measured.is_whole:
+            return "contradicted", f"no pixel is {name}"
+        return "not checkable", f"no pixel is {name}, but part of the mask is unknown"
+    if not of.patches:
+        return "not checkable", f"{name} covers too little to have a shape"
+    largest = of.largest_patch
+    told = f"{_percent(largest)} of {name} lies in its largest patch"
+    if value == "one piece":
+        return _by_band(largest, PIECE_LEAST, PIECE_NEVER, told)
+    told += f", of {of.patches}"
+    if value == "scattered":
+        if largest <= SCATTERED_MOST:
+            return "supported", f"{told}; at most {_percent(SCATTERED_MOST)} allowed"
+        if largest >= SCATTERED_NEVER:
+            return "contradicted", f"{told}; {_percent(SCATTERED_NEVER)} are one piece"
+        return "not checkable", f"{told}: borderline"
+    is_round = (
+        largest >= ROUND_LARGEST
+        and of.elongation <= ROUND_ELONGATION
+        and of.compactness >= ROUND_COMPACT
+    )
+    if value == "patches":
+        if of.patches > 2 or (of.patches == 2 and largest < SCATTERED_NEVER):
+            return "supported", told
+        # One patch with many bays looks like several.
+        if is_round and largest >= SINGLE_LARGEST:
+            return "contradicted", f"{told}, which is compact"
+        return "not checkable", f"{told}: borderline"
+    return _course_shape(value, of, told, is_round=is_round)
+
+
+def _course_shape(value: str | None, of: ClassFacts, told: str, *, is_round: bool) -> _Checked:
+    """Strip, winding, straight: of the largest patch, where it is a corridor or long."""
+    told += f"; it is {of.elongation:.1f} times as long as wide"
+    corridor = of.corridor
+    if corridor is not None:
+        told += f", and its path {corridor.sinuosity:.2f} times its chord"
+    if is_round:
+        return "contradicted", f"{told}, and compact"
+    if value == "strip":
+        is_long = of.elongation >= STRIP_ELONGATION and of.largest_patch >= STRIP_LARGEST
+        if corridor is not None or is_long:
+            return "supported", told
+    elif corridor is not None and corridor.is_single:
+        bends = corridor.sinuosity
+        is_so = bends >= WINDING_LEAST if value == "winding" else bends <= STRAIGHT_MOST
+        if is_so:
+            return "supported", told
+        is_all = of.largest_patch >= ROUND_LARGEST
+        other = bends < WINDING_NEVER if value == "winding" else bends > STRAIGHT_NEVER
+        if other and is_all:
+            return "contradicted", told
+    return "not checkable", f"{told}: borderline, or its course was not measured"
+
+
 _RULES: Final[dict[ClaimKind, Callable[[Claim, _Measured], _Checked]]] = {
     "presence": _presence,
     "absence": _absence,
@@ -406,4 +491,5 @@ _RULES: Final[dict[ClaimKind, Callable[[Claim, _Measured], _Checked]]] = {
     "place": _place,
     "adjacency": _adjacency,
     "comparison": _comparison,
+    "shape": _shape,
 }

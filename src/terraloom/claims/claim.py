@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 ClaimKind = Literal[
-    "presence", "absence", "dominant", "quantity", "place", "adjacency", "comparison"
+    "presence", "absence", "dominant", "quantity", "place", "adjacency", "comparison", "shape"
 ]
 KINDS: Final[tuple[ClaimKind, ...]] = get_args(ClaimKind)
 
@@ -32,7 +32,8 @@ class Claim:
     * place: a region ("north-west", "centre"), "… edge", "throughout", "fills north" (that half is
       mainly the class), or a course ("from west to east"); north is the top row;
     * adjacency: None or "mainly";
-    * comparison: "more" or "equal".
+    * comparison: "more" or "equal";
+    * shape: "scattered", "patches", "one piece", "strip" (long and narrow), "winding", "straight".
     """
     span: tuple[int, int]
     """Characters of the caption, start and end (exclusive), that make the claim."""

@@ -16,6 +16,14 @@ _FRACTIONS: Final = {
     "10": "a tenth", "20": "a fifth", "25": "a quarter", "33": "a third", "50": "half",
     "67": "two thirds", "75": "three quarters",
 }  # fmt: skip
+_SHAPES: Final = {
+    "scattered": "is not scattered, but lies in one piece",
+    "patches": "does not lie in patches, but in one piece",
+    "one piece": "is not one piece, but broken up",
+    "strip": "is not long and narrow",
+    "winding": "does not wind",
+    "straight": "is not straight",
+}
 _BOUNDS: Final = {"over": "more than", "under": "less than", "nearly": "nearly", "about": "about"}
 
 
@@ -48,6 +56,8 @@ def _sentence(claim: Claim, names: Sequence[str]) -> str:
             return f"{_upper(told)} {_does(claim)} not {_place(value)}."
         case "adjacency":
             return f"{_upper(told)} do not lie next to each other."
+        case "shape":
+            return f"{_upper(told)} {_SHAPES[value]}."
         case "comparison":
             one, other = (names[label].replace("_", " ") for label in claim.classes)
             if value == "equal":

@@ -33,7 +33,7 @@ _CLAUSE: Final = re.compile(
     rf"|(,&)(?={ITEM}v[vM]*[pa])"
 )
 _VERB: Final = re.compile(r"[cvDECGY>=MX2]")
-_DENIED: Final = re.compile(r"-[v~O]{0,2}(?=[DcCEMT])")
+_DENIED: Final = re.compile(r"-[v~O]{0,2}(?=[DcCEMT])|-v?(?=O)")
 
 
 REDUCED: Final = frozenset(

@@ -14,6 +14,7 @@ from terraloom.claims.line import Found, Line
 from terraloom.claims.places_told import places
 from terraloom.claims.quantities import quantities
 from terraloom.claims.relations import adjacencies, comparisons
+from terraloom.claims.shapes_told import shapes
 from terraloom.claims.symbols import Symbol, plain_text, sentences
 from terraloom.classes import ClassTable
 
@@ -98,7 +99,9 @@ class _Reader:
                     labels if ordered else tuple(sorted(set(labels))),
                     value,
                     (found.start, found.end),
-                    negated=found.at in denied,
+                    # "Are not scattered": the verb itself is what the shape is told by.
+                    negated=found.at in denied
+                    or (found.kind == "shape" and line.string[max(found.at - 1, 0)] == "-"),
                     hedged=hedges[found.at] or any(hedges[line.index(n)] for n in found.nouns),
                     fine=all(noun.fine for noun in found.nouns)
                     or (found.kind == "adjacency" and any(noun.fine for noun in found.nouns)),
@@ -118,7 +121,7 @@ def _constructions(line: Line, absent: frozenset[int]) -> Iterator[Found]:
     """All claims but presence and absence, of nouns that are not said to be absent."""
     for found in (
         *quantities(line), *dominance(line), *places(line), *comparisons(line),
-        *adjacencies(line),
+        *adjacencies(line), *shapes(line),
     ):  # fmt: skip
         nouns = tuple(n for n in found.nouns if line.index(n) not in absent)
         if nouns and (found.kind not in ("adjacency", "comparison") or len(nouns) == 2):

@@ -13,7 +13,10 @@ from terraloom.claims.places import PLACE, has_place, place_value
 from terraloom.claims.wording import (
     AREA_NOUNS,
     MEASURED_NOUNS,
+    MEASURED_SHAPES,
     NO_CLASS_MORE,
+    SHAPES,
+    SINGLE,
     THAN_ANY_OTHER,
     grammar,
 )
@@ -60,6 +63,12 @@ class Symbol:
     small: bool = False
     """Its head is a measure, so that "small" before it speaks of extent."""
     words: str = ""
+    shapes: tuple[tuple[str, int, int], ...] = ()
+    """What it is told to be like: values of claims of shape, and the characters that say so."""
+    shape_alone: bool = False
+    """Holds words of shape and nothing else: "narrow" of "a narrow, winding road"."""
+    bare: bool = False
+    """A class noun without anything before it."""
 
 
 _NOTHING: Final = Symbol("", 0, 0)
@@ -219,7 +228,9 @@ def _symbols(
             best = meaning.get(" ".join(t[0] for t in tokens[place:best_next] if t[0] != "-"))
         stop = tokens[best_next - 1][2]
         symbol = _symbol(best, start, stop, tokens[best_next - 1][0])
-        if symbol.char == "n":
+        if symbol.char == "x":
+            symbol.words = word
+        elif symbol.char == "n":
             best_next = _hyphened(symbol, text, tokens, best_next)
         elif word.endswith("less") and best is None:
             base = meaning.get(word[:-4])
@@ -301,8 +312,11 @@ def _joined(symbols: list[Symbol]) -> list[Symbol]:
         char = symbol.char = _in_context(symbol, found, run, following)
         if char == " ":
             continue
-        if char == "x" and run and all(s.char == "o" for s in run):
-            run, own = [], run_own  # "vast expanses of"
+        if char == "x":
+            before = run if all(s.char == "o" for s in run) else []
+            symbol.shapes = _shapes_of_measure(symbol, before)
+            if before:
+                run, own = [], run_own  # "vast expanses of"
         if char == "d":
             own, is_definite = True, symbol.words == "the"
             if run:  # a determiner starts a new phrase
@@ -330,7 +344,7 @@ def _joined(symbols: list[Symbol]) -> list[Symbol]:
 
 def _in_context(symbol: Symbol, found: list[Symbol], run: list[Symbol], following: str) -> str:
     """The symbol's character after a look at its neighbours."""
-    if symbol.char == "v" and symbol.words in _PARTICIPLES and following in ("n", "o"):
+    if symbol.char == "v" and symbol.words in _PARTICIPLES and following in ("n", "o", "x"):
         return "o"  # "scattered settlements"
     if symbol.char == "k" and following == "H":
         symbol.value = "less"
@@ -342,51 +356,79 @@ def _in_context(symbol: Symbol, found: list[Symbol], run: list[Symbol], followin
     return symbol.char
 
 
+def _shapes_of(symbols: list[Symbol], form: str) -> tuple[tuple[str, int, int], ...]:
+    """Claims of shape that these words make of a thing whose head noun is `form`."""
+    found: dict[str, tuple[str, int, int]] = {}
+    for symbol in symbols:
+        value = SHAPES.get(symbol.words)
+        if value is None and symbol.words in SINGLE and form in MEASURED_SHAPES:
+            value = "one piece"
+        if value is not None:
+            found.setdefault(value, (value, symbol.start, symbol.end))
+    # "Scattered patches" are one claim, and so are "narrow strips".
+    if "scattered" in found or "one piece" in found:
+        found.pop("patches", None)
+    return tuple(found.values())
+
+
+def _shapes_of_measure(measure: Symbol, before: list[Symbol]) -> tuple[tuple[str, int, int], ...]:
+    """Claims of shape of a measure and the words before it: "scattered patches of"."""
+    told = _shapes_of(before, measure.words)
+    own = MEASURED_SHAPES.get(measure.words)
+    if not own or any(value in (own, "scattered", "one piece") for value, _, _ in told):
+        return told
+    return *told, (own, measure.start, measure.end)
+
+
 def _add_phrases(run: list[Symbol], own: bool, found: list[Symbol]) -> None:
     """Adds the noun phrases of a run of nouns and adjectives: of "n o o n s", two."""
     head: Symbol | None = None
     tail: Symbol | None = None
-    others: list[Symbol] = []
-    for symbol in run:
+    start = 0
+    for place, symbol in enumerate(run):
         if symbol.char == "n":
             if head is not None and tail is not head:
-                found.append(_phrase(head, tail, own))
-                own = False
+                found.append(_phrase(head, run[start:place], own))
+                own, start = False, place
             # Of two class nouns side by side the last is what it is: "forest road", "desert sand".
             head = tail = symbol
         elif symbol.char == "s" and head is None:
             # "A mountainous region": the scene, however it is described.
             symbol.own = own
             found.append(symbol)
-            others = []
+            start = place + 1
         elif head is not None:
             tail = symbol
             if symbol.char == "s":
-                found.append(_phrase(head, tail, own))
+                found.append(_phrase(head, run[start : place + 1], own))
                 head = tail = None
-                own = False
-        else:
-            others.append(symbol)
+                own, start = False, place + 1
+    rest = run[start:]
     if head is not None:
-        found.append(_phrase(head, tail, own))
-    elif others:
-        last = others[-1]
+        found.append(_phrase(head, rest, own))
+    elif rest:
+        last = rest[-1]
         found.append(
             Symbol(
                 "O",
-                others[0].start,
+                rest[0].start,
                 last.end,
                 own=own,
                 small=last.words in MEASURED_NOUNS,
                 words=last.words,
+                shapes=_shapes_of(rest, last.words),
+                shape_alone=all(symbol.words in SHAPES for symbol in rest),
             )
         )
 
 
-def _phrase(head: Symbol, tail: Symbol | None, own: bool) -> Symbol:
-    tail = tail or head
+def _phrase(head: Symbol, words: list[Symbol], own: bool) -> Symbol:
+    """The noun phrase of a class noun: all its words, those before and behind it."""
+    tail = words[-1]
+    told = [s for s in words if s.char == "o" or s.words == "patches"]
     return Symbol(
         "N", head.start, head.end, label=head.label, fine=head.fine, adjective=head.adjective,
         own=own, words=tail.words, small=tail.words in MEASURED_NOUNS,
         whole=tail.char == "s" and tail.words in SCENE_NOUNS,
+        shapes=_shapes_of(told, tail.words), bare=words[0] is head and not own,
     )  # fmt: skip

@@ -239,3 +239,28 @@ THAN_ANY_OTHER: Final = re.compile(
     r"(?: (?:class|cover|type))?"
 )
 """… covers more of it than any other class."""
+
+SHAPES: Final = {
+    word: value
+    for value, words in {
+        "winding": "winding|curved|curving|meandering|crooked|snaking|sinuous|serpentine|twisting|"
+        "curvy",
+        "straight": "straight",
+        "strip": "narrow|linear|elongated|slender|strip|strips|ribbon|ribbons",
+        "scattered": "scattered|dispersed|fragmented|isolated|sporadic|separate",
+        "patches": "patchy|patches|pockets|fragments",
+        "one piece": "continuous|contiguous|unbroken|uninterrupted",
+    }.items()
+    for word in words.split("|")
+}
+"""Words that tell a shape, before a class noun or behind it."""
+
+MEASURED_SHAPES: Final = {
+    **dict.fromkeys(("patches", "pockets", "fragments", "remnants"), "patches"),
+    **dict.fromkeys(("strip", "strips", "belt", "belts", "band", "bands"), "strip"),
+    **dict.fromkeys(("patch", "block", "area", "piece", "expanse", "stretch", "tract"), ""),
+}
+"""Shapes that measures tell: "patches of grass"; of an empty one a word before it must tell."""
+
+SINGLE: Final = frozenset(("single", "connected"))
+"""Words that make one piece of a patch, block or area, but not of a building."""
