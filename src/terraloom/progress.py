@@ -60,12 +60,11 @@ class Meter:
         if now - self._last_line >= _PLAIN_INTERVAL_S or self.done >= self.total:
             self._last_line = now
             rate = (self.done - self._first) / max(now - self._start, 1e-9)
-            left = (self.total - self.done) / rate if rate > 0 else float("inf")
-            console.print(
-                f"{self.description} {note}  {self.done}/{self.total} {self.unit}, "
-                f"{rate:.1f} {self.unit}/s, {left:.0f} s left",
-                soft_wrap=True,
-            )
+            counted = f"{self.description} {note}  {self.done}/{self.total} {self.unit}"
+            if rate > 0:
+                left = (self.total - self.done) / rate
+                counted += f", {rate:.1f} {self.unit}/s, {left:.0f} s left"
+            console.print(counted, soft_wrap=True)
 
 
 @contextmanager

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-import timm
-from timm.models import save_for_hf
 
 from terraloom.errors import SettingsError
 from terraloom.files import read_json
+from terraloom.learning._torchvision_repair import repair_torchvision
 from terraloom.samples import Sample
 from terraloom.scorers.fidelity import FidelityScorer, Settings, build
 from terraloom.tables import Table
@@ -92,7 +91,10 @@ def test_features_are_made_once_and_no_test_row_is_looked_at(planted, corpus, mo
 
 
 def test_any_network_of_timm_and_another_region_can_be_given(corpus, tmp_path):
+    repair_torchvision()
+    import timm
     import torch
+    from timm.models import save_for_hf
 
     torch.manual_seed(0)
     save_for_hf(
