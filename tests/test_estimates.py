@@ -163,3 +163,18 @@ def test_how_long_a_model_writes_is_not_guessed(project, tmp_path):
     (tmp_path / "terraloom.toml").write_text(text)
     assert lines(project())["caption"].seconds is None
     assert lines(project())["score"].seconds is not None
+
+
+def test_epochs_are_counted_in_real_train_rows_and_no_rate_is_made_up(project, tmp_path):
+    text = tiny_project().replace("[benchmark.training]\n", "[benchmark.training]\nepochs = 4\n")
+    assert "epochs = 4" in text
+    (tmp_path / "terraloom.toml").write_text(text)
+    assert lines(project())["benchmark"].work == "8 cells of 44 crops of 32 px"
+    (tmp_path / "terraloom.toml").write_text(
+        tiny_project() + '\n[segmenters.unet]\nencoder = "resnet18"\nweights = "none"\n'
+    )
+    found = lines(project())
+    # Rates are stated for the encoder of the small preset.
+    assert found["segment"].seconds is None
+    assert found["benchmark"].seconds is None
+    assert found["generate"].seconds

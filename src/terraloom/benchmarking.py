@@ -65,9 +65,7 @@ def run_benchmark(
     val = val_rows(inputs.real, cache=inputs.cache)
     real_rows = train_rows(inputs.real, cache=inputs.cache)
     # Every arm sees as many images as the real rows decide, whatever its own number of rows.
-    training = settings.training.model_copy(
-        update={"images": settings.training.budget(len(real_rows)), "epochs": None}
-    )
+    training = settings.training.decided(len(real_rows))
     recipe = {
         "settings": settings.model_dump(mode="json"),
         "options": {name: dict(options.get(name, {})) for name in settings.architectures},

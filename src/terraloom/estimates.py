@@ -4,6 +4,7 @@ Times rest on rates measured on two CPU cores (each member's TRAINING_RATE and S
 the project's own log says of an earlier run of the stage comes first.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -107,11 +108,11 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
         * len(settings.benchmark.architectures)
         * settings.benchmark.seeds
     )
-    benchmark = settings.benchmark.training
+    benchmark = settings.benchmark.training.decided(train)
     cell_seconds = sum(
         training_seconds(name, benchmark) for name in settings.benchmark.architectures
     ) / len(settings.benchmark.architectures)
-    labeller = settings.segment.training
+    labeller = settings.segment.training.decided(train)
     trainings = settings.segment.members + settings.segment.noise_folds
     looks = settings.segment.members * (4 if settings.label.flips else 1)
     methods = settings.scorers.get("embedding", {}).get("methods", ["tsne", "umap"])
@@ -122,7 +123,9 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
             train,
             f"{f'{trainings} trainings of ' if trainings > 1 else ''}"
             f"{labeller.images:,} crops of {labeller.crop_size} px",
-            trainings * training_seconds(settings.segment.architecture, labeller),
+            trainings * training_seconds(settings.segment.architecture, labeller)
+            if _rate_known(settings, settings.segment.preset, [settings.segment.architecture])
+            else None,
         ),
         "generate": (
             made,
@@ -140,7 +143,9 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
         "benchmark": (
             real + made,
             f"{cells} cells of {benchmark.images:,} crops of {benchmark.crop_size} px",
-            cells * cell_seconds + _BENCHMARK_FIXED_S,
+            cells * cell_seconds + _BENCHMARK_FIXED_S
+            if _rate_known(settings, settings.benchmark.preset, settings.benchmark.architectures)
+            else None,
         ),
         CAPTION_BENCHMARK: _caption_benchmark_line(settings, real + made),
         "report": (0, "one page", 15.0),
@@ -204,6 +209,13 @@ def _candidates(pipeline: Pipeline) -> int:
     return sum(
         len(window_grid(height, width, cut.patch_size, cut.stride or cut.patch_size, cut.edge))
         for height, width in pipeline.context.source.extents()
+    )
+
+
+def _rate_known(settings: Settings, preset: str, architectures: Sequence[str]) -> bool:
+    """Rates are stated for the encoder of the small preset; of others nobody knows one."""
+    return preset == "small" and not any(
+        "encoder" in settings.options("segmenters", name) for name in architectures
     )
 
 

@@ -233,6 +233,10 @@ class TrainingSettings(Section):
         """Images seen in all, where there are so many real training rows."""
         return self.images if self.epochs is None else max(1, round(self.epochs * rows))
 
+    def decided(self, rows: int) -> "TrainingSettings":
+        """The same training with its images counted, where there are so many real training rows."""
+        return self.model_copy(update={"images": self.budget(rows), "epochs": None})
+
 
 PAPER_TRAINING: Final[Mapping[str, Any]] = {
     "epochs": 20,

@@ -49,8 +49,11 @@ def print_estimate(pipeline: Any, until: str | None, as_json: bool) -> None:  # 
     output.print(table)
     if build is not None:
         print_build(build)
+    unknown = ", ".join(line.stage for line in lines if line.seconds is None)
     output.print(
-        f"about {duration(total)} left on two CPU cores; rows are upper bounds until built"
+        f"about {duration(total)} left on two CPU cores"
+        + (f" without {unknown}, of which no rate is known" if unknown else "")
+        + "; rows are upper bounds until built"
     )
 
 

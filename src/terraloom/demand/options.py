@@ -79,13 +79,11 @@ def costs_of(settings: Settings, options: DemandOptions, train_rows: int) -> Cos
         options: of the loop.
         train_rows: real rows that epochs are counted in.
     """
-    labeller, benchmark = settings.segment.training, validation_training(settings, train_rows)
+    labeller = settings.segment.training.decided(train_rows)
+    benchmark = validation_training(settings, train_rows)
     own = settings.segment.members
     chains = 0 if options.shared else options.folds
-    budget = labeller.budget(train_rows)
-    labelling = training_seconds(
-        settings.segment.architecture, labeller.model_copy(update={"images": budget})
-    )
+    labelling = training_seconds(settings.segment.architecture, labeller)
     generated, generating, sampling = 0, 0.0, 0.0
     scale = (settings.generate.size / _REFERENCE_SIDE) ** 2
     for name in sorted(settings.generators):
@@ -99,7 +97,9 @@ def costs_of(settings: Settings, options: DemandOptions, train_rows: int) -> Cos
     cell = training_seconds(architecture, benchmark)
     look = len(ARMS) * settings.benchmark.seeds
     return Costs(
-        setup=(own + chains) * budget + (1 + chains) * generated + cells * benchmark.images,
+        setup=(own + chains) * labeller.images
+        + (1 + chains) * generated
+        + cells * benchmark.images,
         round=cells * benchmark.images,
         look=look * len(settings.benchmark.architectures) * benchmark.images,
         setup_seconds=(own + chains) * labelling + (1 + chains) * generating + cells * cell,
@@ -111,8 +111,7 @@ def costs_of(settings: Settings, options: DemandOptions, train_rows: int) -> Cos
 
 def validation_training(settings: Settings, train_rows: int) -> TrainingSettings:
     """The benchmark's recipe, at the images that all train rows decide."""
-    training = settings.benchmark.training
-    return training.model_copy(update={"images": training.budget(train_rows), "epochs": None})
+    return settings.benchmark.training.decided(train_rows)
 
 
 def look_settings(settings: Settings) -> BenchmarkSettings:
