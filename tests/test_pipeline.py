@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from terraloom.errors import InputError, StageMissing
-from terraloom.files import read_json, read_lines, sha256_of
+from terraloom.files import read_json, read_lines, sha256_of, write_json
 from terraloom.pipeline import Pipeline, read_results, stage_errors, stage_seconds
 from terraloom.runs import Project
 from terraloom.settings import load_settings
@@ -162,6 +162,14 @@ def test_a_changed_benchmark_is_run_anew_and_its_earlier_looks_stay_counted(proj
     pipeline(project).run(until="benchmark")
     assert runs_of(project) == ["benchmark"]
     assert len(read_lines(project / "test-looks.jsonl")) == (8 + 1) + (4 + 1)
+
+
+@pytest.mark.parametrize("name", ["demand/demand.json", "which-score/which-score.json"])
+def test_the_report_is_due_again_once_another_command_left_a_result(name, project):
+    assert pipeline(project).state(stage_named("report")) == "done"
+    write_json(project / name, {})
+    assert pipeline(project).state(stage_named("report")) == "would run"
+    assert pipeline(project).state(stage_named("benchmark")) == "done"
 
 
 def test_one_stage_alone_needs_those_before_it(tmp_path):

@@ -517,8 +517,9 @@ def demand(
 ) -> None:
     """Find weak classes within train, generate for them, keep what helps; one look at test."""
     from terraloom.demand.options import DemandOptions, costs_of
-    from terraloom.demand.views import costs_table, look_table, rounds_table
+    from terraloom.demand.views import costs_table
     from terraloom.estimates import estimate_run
+    from terraloom.report.demand_section import look_table, rounds_table
 
     options = DemandOptions(rounds, samples, images, folds, seeds, weak, share, shared)
     pipeline = _pipeline(config, out)
@@ -543,6 +544,7 @@ def demand(
         return
     print_view(look)
     output.print(found["look"]["sentence"], soft_wrap=True, markup=False, style="bold")
+    output.print("the report is due again: `terraloom report` shows the loop too", soft_wrap=True)
 
 
 @app.command(name="which-score")
@@ -603,6 +605,8 @@ def which_score(
         output.print(f"- {line}", soft_wrap=True, markup=False)
     output.print(found["ranking"]["sentence"], soft_wrap=True, markup=False, style="bold")
     output.print(f"all of it: {folder}", soft_wrap=True, markup=False)
+    if out is None:
+        output.print("the report is due again: `terraloom report` shows the study", soft_wrap=True)
 
 
 @app.command()

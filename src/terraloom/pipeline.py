@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from terraloom.errors import InputError, LeakFound, SettingsError, StageMissing
-from terraloom.files import append_line, read_json, read_lines, write_json
+from terraloom.files import append_line, read_json, read_lines, sha256_of, write_json
 from terraloom.progress import console
 from terraloom.runs import Project, stage_key
 from terraloom.settings import Settings
@@ -144,6 +144,9 @@ class Pipeline:
             if record is None:
                 raise StageMissing(f"stage {stage.name} needs stage {name}, which is not done.")
             inputs |= {f"{name}/{key}": value for key, value in record["outputs"].items()}
+        for name in stage.beside:
+            if (path := self.context.project.folder / name).is_file():
+                inputs[name] = sha256_of(path)
         return stage_key(stage.name, settings, inputs), settings, inputs
 
     def _run_stage(self, stage: Stage) -> None:

@@ -122,6 +122,8 @@ class Stage:
     """Tables of the settings that decide its output."""
     run: Callable[[Context, StageFolder], dict[str, str]]
     """Does the work; returns a checksum per output that later stages read."""
+    beside: tuple[str, ...] = ()
+    """Files that other commands leave in the project and that it reads where they are there."""
 
     def settings_of(self, context: Context) -> dict[str, Any]:
         """The settings that decide the stage's output, validated options of members included."""
@@ -676,6 +678,7 @@ STAGES: Final = (
         ),
         ("project",),
         _report,
+        ("which-score/which-score.json", "demand/demand.json"),
     ),
 )
 """In order; each reads from those that it names only."""

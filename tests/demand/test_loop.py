@@ -15,6 +15,8 @@ from terraloom.demand.options import DemandOptions
 from terraloom.errors import InputError, NothingLeft, RoleError, SettingsError
 from terraloom.files import read_json, read_lines, sha256_of
 from terraloom.pipeline import Pipeline
+from terraloom.report.demand_section import demand_sections
+from terraloom.report.reading import ProjectFiles
 from terraloom.settings import load_settings
 from terraloom.tables import MANIFEST, Table
 from terraloom.testing import tiny_project, write_real, write_synthetic
@@ -391,6 +393,18 @@ def test_the_command_estimates_and_prints_its_rounds(finished):
     assert "Rounds" in told
     assert found["look"]["sentence"] in told
     assert json.loads(again.stdout) == found
+
+
+def test_the_report_shows_a_finished_loop(finished, tmp_path):
+    folder, found = finished
+    assert demand_sections(ProjectFiles(tmp_path)) == ()
+    (section,) = demand_sections(ProjectFiles(folder))
+    assert found["look"]["sentence"] in section.blocks[0].text
+    assert [block.title for block in section.blocks[1:]] == [
+        "Rounds",
+        "F1 of weak classes within train, round by round",
+        "One look at test",
+    ]
 
 
 def test_no_temporary_file_and_no_unfinished_table_is_left(finished):

@@ -12,6 +12,7 @@ from terraloom.report import sections
 from terraloom.report.caption_benchmark_section import caption_benchmark_sections
 from terraloom.report.composition_section import composition_section
 from terraloom.report.curves_section import curves_section
+from terraloom.report.demand_section import demand_sections
 from terraloom.report.fidelity_section import fidelity_section
 from terraloom.report.floors_section import floors_section
 from terraloom.report.json_twin import json_twin
@@ -94,6 +95,7 @@ def _run_sections(files: ProjectFiles, classes: ClassTable) -> list[Section]:
         sections.embedding_section(files),
         fidelity_section(files),
         *usefulness_sections(files),
+        *demand_sections(files),
         sections.captions_section(files, classes),
         *caption_benchmark_sections(files, classes),
     ]
