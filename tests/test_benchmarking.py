@@ -14,6 +14,7 @@ from terraloom.labelling import label_samples
 from terraloom.learning.confusion import figures_of
 from terraloom.learning.device import make_fabric
 from terraloom.ledger import looks_at_test
+from terraloom.report.tables import architectures_table
 from terraloom.settings import BenchmarkSettings, LabelSettings
 from terraloom.testing import (
     colour_labeller,
@@ -254,6 +255,28 @@ def test_several_architectures_are_judged_together_and_one_by_one():
     assert [v["architecture"] for v in results["verdicts"]] == ["all", "unet", "fpn"]
     runs = {row["architecture"]: row["runs"] for row in results["table"]}
     assert runs == {"all": 4, "unet": 2, "fpn": 2}
+    # Both were right equally often on the real rows.
+    assert results["architectures"]["arm"] == "real"
+    (pair,) = results["architectures"]["pairs"]
+    assert (pair["mean"], pair["low"], pair["high"], pair["clear"]) == (0, 0, 0, False)
+
+
+def test_the_better_of_two_architectures_is_named_with_its_lead():
+    cells = [
+        cell("real", s, rate, architecture)
+        for architecture, rate in (("fpn", 0.6), ("unet", 0.7))
+        for s in range(3)
+    ]
+    one = settings("real", architectures=("unet",))
+    assert judge(cells[3:], ("water", "crop"), one, seed=0)["architectures"] is None
+    both = settings("real", seeds=3, architectures=("fpn", "unet"))
+    found = judge(cells, ("water", "crop"), both, seed=0)["architectures"]
+    assert [(p["better"], p["worse"], p["clear"]) for p in found["pairs"]] == [
+        ("unet", "fpn", True)
+    ]
+    shown = architectures_table(found)
+    assert [cell.text for cell in shown.rows[0]][0::4] == ["unet − fpn", "better"]
+    assert shown.rows[0][1].text.startswith("+1")
 
 
 def test_a_stronger_control_of_an_earlier_recipe_joins_the_verdict(inputs, tmp_path):

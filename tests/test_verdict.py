@@ -10,6 +10,7 @@ from terraloom.verdict import (
     class_statements,
     false_alarm_rate,
     holm,
+    rival_statements,
     sentence,
     spreads,
     word_of,
@@ -109,6 +110,18 @@ def test_a_planted_gain_is_found_and_a_planted_loss_too():
     loss, _ = boot.difference("control", "better", "f1")
     assert word_of([loss]) == "hurts"
     assert loss.mean == pytest.approx(-gain.mean)
+
+
+def test_rivals_are_compared_in_every_pair_and_only_clear_ones_are_called_so():
+    boot = bootstrap(
+        unet=matrices(0.8), fpn=matrices(0.7, seed=5), pan=matrices(0.7, seed=6), draws=2000
+    )
+    rows = rival_statements(boot)
+    assert {(row["better"], row["worse"]) for row in rows[:2]} == {("unet", "fpn"), ("unet", "pan")}
+    assert [row["clear"] for row in rows] == [True, True, False]
+    assert all(row["mean"] >= 0 and row["p_holm"] >= row["p"] for row in rows)
+    # Three pairs: the clearest is corrected by three.
+    assert rows[0]["p_holm"] == pytest.approx(3 * 2 / 2000)
 
 
 def test_an_arm_against_itself_differs_by_nothing():

@@ -13,6 +13,7 @@ from terraloom.verdict import (
     Bootstrap,
     class_statements,
     false_alarm_rate,
+    rival_statements,
     sentence,
     spreads,
     word_of,
@@ -75,6 +76,7 @@ def judge(
             )
         questions += _questions(bootstrap, arms, scope)
     first_control = next(arm for arm in arms if is_control(arm))
+    rivals = _rivals(cells, folds, first_control, settings, seed)
     truth = [_Runs(cells, fold, scopes[0][1]).matrices(first_control) for fold in folds]
     chains_of_fold = {(c.get("fold", 0), c.get("chain", 0)) for c in cells}
     per_fold = [matrices[0].sum(axis=(0, 2)) for matrices in truth]
@@ -98,6 +100,7 @@ def judge(
         "per_class": per_class,
         "verdicts": verdicts,
         "questions": questions,
+        "architectures": rivals,
         "sentence": _overall(verdicts, scopes[0][0]),
         "aa": {
             "arm": first_control,
@@ -158,6 +161,27 @@ def _differences(bootstrap: Bootstrap, arm: str, control: str, scope: str) -> li
             }
         )
     return rows
+
+
+def _rivals(
+    cells: Sequence[Mapping[str, Any]],
+    folds: Sequence[int],
+    arm: str,
+    settings: BenchmarkSettings,
+    seed: int,
+) -> dict[str, Any] | None:
+    """Architectures against each other on the rows of one arm; None where there is but one."""
+    names = settings.architectures
+    if len(names) < 2:
+        return None
+    runs = [{name: _Runs(cells, fold, (name,)) for name in names} for fold in folds]
+    bootstrap = Bootstrap(
+        [{name: own.matrices(arm) for name, own in fold.items()} for fold in runs],
+        draws=settings.draws,
+        seed=seed,
+        chains=runs[0][names[0]].chains(arm),
+    )
+    return {"arm": arm, "metric": "f1", "pairs": rival_statements(bootstrap)}
 
 
 def _questions(bootstrap: Bootstrap, arms: Sequence[str], scope: str) -> list[dict[str, Any]]:

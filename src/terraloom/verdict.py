@@ -5,6 +5,7 @@ places and runs with replacement, the same for every arm, so differences are pai
 matrices are summed over the drawn places before any figure is taken.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -208,14 +209,50 @@ def class_statements(
         if np.isnan(observed[label]) or not len(values):
             continue
         estimate = _estimate(float(observed[label]), values)
-        tail = min((values <= 0).mean(), (values >= 0).mean())
-        p = min(1.0, 2 * max(float(tail), 1 / len(values)))
-        rows.append({"class": name, **estimate.to_json(), "p": round(p, 5)})
+        rows.append({"class": name, **estimate.to_json(), "p": _p_value(values)})
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = round(p, 5)
         clear = p < 1 - _LEVEL
         row["verdict"] = ("helps" if row["mean"] > 0 else "hurts") if clear else "no evidence"
     return rows
+
+
+def rival_statements(bootstrap: Bootstrap, metric: str = "f1") -> list[dict[str, Any]]:
+    """Every pair of the bootstrap's rows against each other, Holm's correction over all pairs.
+
+    Made for architectures on the same rows: none of them is a control, so each pair counts.
+
+    Args:
+        bootstrap: whose "arms" are the rivals.
+        metric: macro figure that is compared.
+
+    Returns:
+        Per pair, the better first: `better`, `worse`, paired difference, `minimum_detectable`, `p`,
+        `p_holm`, and `clear`: whether Holm's p lies below 0.05.
+    """
+    names = sorted(bootstrap.folds[0], key=lambda n: -bootstrap.estimate(n, metric).mean)
+    rows: list[dict[str, Any]] = []
+    for better, worse in itertools.combinations(names, 2):
+        estimate, smallest = bootstrap.difference(better, worse, metric)
+        draws = bootstrap.drawn(better)[metric] - bootstrap.drawn(worse)[metric]
+        rows.append(
+            {
+                "better": better,
+                "worse": worse,
+                **estimate.to_json(),
+                "minimum_detectable": round(smallest, 5),
+                "p": _p_value(draws),
+            }
+        )
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row |= {"p_holm": round(p, 5), "clear": bool(p < 1 - _LEVEL)}
+    return rows
+
+
+def _p_value(draws: Float64Array) -> float:
+    """Twice the smaller tail around 0; never below what so many draws can tell."""
+    tail = min((draws <= 0).mean(), (draws >= 0).mean())
+    return round(min(1.0, 2 * max(float(tail), 1 / len(draws))), 5)
 
 
 def false_alarm_rate(

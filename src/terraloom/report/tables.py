@@ -93,6 +93,30 @@ def differences_table(results: Mapping[str, Any], scope: str) -> TableView:
     )
 
 
+def architectures_table(found: Mapping[str, Any]) -> TableView:
+    """Architectures against each other on the same rows, the clearest pairs first."""
+    rows = [
+        (
+            name(f"{row['better']} − {row['worse']}"),
+            number(points(row["mean"]), interval(row["low"], row["high"], signed=True)),
+            number(percent(row["minimum_detectable"])),
+            number("< 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"),
+            Cell("better" if row["clear"] else "no evidence", "", "good" if row["clear"] else ""),
+        )
+        for row in sorted(found["pairs"], key=lambda row: (row["p_holm"], -row["mean"]))
+    ]
+    return TableView(
+        f"Architectures against each other (arm {found['arm']}), macro F1 in percentage points",
+        ("pair", "difference", "smallest detectable", "p, Holm", ""),
+        tuple(rows),
+        (RESULTS,),
+        (
+            "Paired by fold, seed and place; Holm's correction runs over all pairs. At these "
+            "budgets: another length of training may order them otherwise.",
+        ),
+    )
+
+
 def questions_table(results: Mapping[str, Any], scope: str) -> TableView:
     """The joined arm against arms that each ask one question of it."""
     rows = [

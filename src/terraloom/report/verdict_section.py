@@ -63,6 +63,8 @@ def verdict_section(files: ProjectFiles) -> Section:
         ]
     if results.get("questions"):
         blocks.append(tables.questions_table(results, first))
+    if results.get("architectures"):
+        blocks.append(tables.architectures_table(results["architectures"]))
     if any((row.get("f1_spread") or {}).get("between") is not None for row in results["table"]):
         blocks.append(tables.spread_table(results, first))
     blocks += [
