@@ -140,6 +140,13 @@ def test_a_cross_validation_has_a_page_of_its_chains(tmp_path: Path) -> None:
     stale = folder / "chains" / "fold-0-seed-9" / "benchmark" / "cells" / "unet-real-0"
     first = next((folder / "chains" / "fold-0-seed-0").rglob("result.json"))
     write_json(stale / "result.json", read_json(first))
+    for share, chain in enumerate((folder / "chains").glob("*-seed-[01]")):
+        floor = dict.fromkeys(("f1", "iou", "precision", "recall", "accuracy"), 0.2 * share)
+        write_json(
+            chain / "benchmark" / "floors.json",
+            {"floors": {"forest": floor, "majority": floor}, "role": "test", "trees": 40,
+             "majority_class": f"class {share}", "train_pixels": 10},
+        )  # fmt: skip
     files = ProjectFiles(folder)
     assert files.chains == [f"fold-{f}-seed-{s}" for f in (0, 1) for s in (0, 1)]
     assert len(files.cells) == 3 * 2 * 4
@@ -151,6 +158,11 @@ def test_a_cross_validation_has_a_page_of_its_chains(tmp_path: Path) -> None:
     assert "does curation matter?" in page
     assert "between generator seeds" in page
     assert "One generator seed" not in page
+    # Floors are means over the chains: of 0, 20, 40 and 60.
+    written = (tmp_path / "out" / "report.md").read_text(encoding="utf-8").splitlines()
+    floors = next(line for line in written if line.startswith("| forest, pixel by pixel"))
+    assert floors.count(" 30.0 ") == 5
+    assert "always the commonest class" in page
     # Data of their own have the chains alone, so nothing is said to be missing.
     assert "Not run: stage build" not in page
     assert 'run <code title="' + "ab" * 32 in page

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from terraloom.report import tables
-from terraloom.report.reading import ProjectFiles
+from terraloom.report.reading import CHAINS, ProjectFiles
 from terraloom.report.views import Block, Cell, Section, TableView, TextView, missing
 from terraloom.report.wording import count, interval, percent
 
@@ -25,7 +25,9 @@ def floors_section(files: ProjectFiles) -> Section:
             + (tables.number(""),) * (len(_METRICS) - 1)
         ]
         blocks += _compared(val, own, cells, (SEGMENT, _LABELLER))
-    test, results = files.json(BENCHMARK), files.results
+    source = f"{CHAINS}/*/{BENCHMARK}" if files.chains else BENCHMARK
+    test = _mean_of_chains(files) if files.chains else files.json(BENCHMARK)
+    results = files.results
     if test and results:
         rows = {_arm(row, results): row for row in results["table"]}
         arms = {name: row["f1"]["mean"] for name, row in rows.items()}
@@ -40,10 +42,31 @@ def floors_section(files: ProjectFiles) -> Section:
             )
             for name, row in rows.items()
         ]
-        blocks += _compared(test, arms, cells, (BENCHMARK, tables.RESULTS))
+        blocks += _compared(test, arms, cells, (source, tables.RESULTS))
     if not blocks:
         blocks.append(missing("segment", "sanity floor"))
     return Section("floors", "Do the networks beat simple baselines?", tuple(blocks))
+
+
+def _mean_of_chains(files: ProjectFiles) -> dict[str, Any] | None:
+    """Floors of a cross-validation: means over the chains, each fitted on its own train rows."""
+    chains = [files.json(f"{CHAINS}/{chain}/{BENCHMARK}") for chain in files.chains]
+    found = [floors for floors in chains if floors is not None]
+    if not found or len(found) < len(chains):
+        return None
+    means = {
+        name: {
+            metric: sum(chain["floors"][name][metric] for chain in found) / len(found)
+            for metric in _METRICS
+        }
+        for name in found[0]["floors"]
+    }
+    commonest = {chain["majority_class"] for chain in found}
+    return {
+        **found[0],
+        "floors": means,
+        "majority_class": commonest.pop() if len(commonest) == 1 else "the commonest class",
+    }
 
 
 def _compared(

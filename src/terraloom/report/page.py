@@ -64,7 +64,10 @@ def write_report(
     curves = curves_section(files)
     told: list[Section] = [verdict_section(files), *([curves] if curves is not None else [])]
     # A cross-validation holds no data of its own: each of its chains is a project with its page.
-    told += [sections.chains_section(files)] if files.chains else _run_sections(files, classes)
+    if files.chains:
+        told += [floors_section(files), sections.chains_section(files)]
+    else:
+        told += _run_sections(files, classes)
     told.append(sections.published_section(files))
     shown = (*told, sections.provenance_section(files, provenance, sources_of(told, trace)))
     for block in blocks_of(shown):

@@ -34,6 +34,8 @@ def verdict_section(files: ProjectFiles) -> Section:
     results = files.results
     if results is None:
         return Section("verdict", title, (missing("benchmark", "verdict"),))
+    if not results["verdicts"]:
+        title = "How well do real rows teach?"
     scopes = list(dict.fromkeys(row["architecture"] for row in results["table"]))
     first = scopes[0]
     blocks: list[Block] = [_verdict(results, files, first)]
