@@ -328,4 +328,5 @@ def test_a_stronger_control_of_an_earlier_recipe_joins_the_verdict(inputs, tmp_p
     again = run(inputs, tmp_path, settings("real", "real+both"))
     kinds = {row["arm"]: row["kind"] for row in again["table"]}
     assert kinds["recorded:real"] == "control"
-    assert "against recorded:real" in again["verdicts"][0]["sentence"]
+    # A captioner of 16 images may claim nothing that could be checked; then CIDEr-D speaks.
+    assert any("against recorded:real" in row["sentence"] for row in again["verdicts"])

@@ -297,10 +297,11 @@ def test_no_label_is_shifted_on_any_grid_in_any_crs(case: Case) -> None:
             TABLE,
             0,
         )
-        made = build_dataset(
-            source, TABLE, folder / "out", cut=case.cut,
-            split=SplitSettings(by="place", duplicate_limit=1.0, shared_ground_limit=1.0), seed=1,
-        )  # fmt: skip
+        split = SplitSettings(by="place", duplicate_limit=1.0, shared_ground_limit=1.0)
+        try:
+            made = build_dataset(source, TABLE, folder / "out", cut=case.cut, split=split, seed=1)
+        except NothingLeft:  # the only patch of a role may lie where no map shows anything
+            reject()
         assert source.left_out() == {}
         seen: dict[str, set[tuple[int, int]]] = {"train": set(), "val": set(), "test": set()}
         for row in made.samples.read().to_pylist():
