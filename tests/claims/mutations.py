@@ -10,17 +10,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from tests.captioners.caption_oracle import SEVEN_WORDS
 from tests.claims.oracle import AMOUNTS, MaskOracle
 
-WORDS: dict[int, tuple[str, ...]] = {
-    0: ("tree cover", "trees", "woodland", "forest"),
-    1: ("shrubland", "shrubs", "scrub", "bushes"),
-    2: ("grassland", "grass", "pasture", "meadows", "meadow"),
-    3: ("cropland", "crops", "farmland", "cultivated fields"),
-    4: ("built-up land", "buildings", "settlements", "urban fabric"),
-    5: ("bare ground", "barren land", "bare soil", "sparsely vegetated ground"),
-    6: ("open water", "water"),
-}
+WORDS = SEVEN_WORDS
 """Nouns of the seven classes as the writer uses them, by label."""
 _PLACES: Mapping[str, str] = {
     "in the north-west": "nw", "in the north-east": "ne", "in the south-west": "sw",

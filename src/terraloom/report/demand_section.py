@@ -107,7 +107,7 @@ def rounds_table(found: Mapping[str, Any]) -> TableView:
             "images so far",
         ),
         tuple(rows),
-        ("demand/demand.json",),
+        (LOOP,),
         tuple(notes),
     )  # fmt: skip
 

@@ -65,6 +65,7 @@ def _mean_of_chains(files: ProjectFiles) -> dict[str, Any] | None:
     return {
         **found[0],
         "floors": means,
+        "of": f" Means over {count(len(found))} chains, each with floors of its own.",
         "majority_class": commonest.pop() if len(commonest) == 1 else "the commonest class",
     }
 
@@ -94,7 +95,8 @@ def _compared(
         (
             "Floors: the commonest class of train, everywhere; and a random forest of "
             f"{floors['trees']} trees on {count(floors['train_pixels'])} train pixels, which sees "
-            "the colour of one pixel and nothing around it. A network must beat these.",
+            "the colour of one pixel and nothing around it. A network must beat these."
+            + floors.get("of", ""),
         ),
     )
     told = [

@@ -12,6 +12,7 @@ from terraloom.report.wording import (
     distance,
     interval,
     listed,
+    p_value,
     percent,
     points,
     short_hash,
@@ -100,7 +101,7 @@ def architectures_table(found: Mapping[str, Any]) -> TableView:
             name(f"{row['better']} − {row['worse']}"),
             number(points(row["mean"]), interval(row["low"], row["high"], signed=True)),
             number(percent(row["minimum_detectable"])),
-            number("< 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"),
+            number(p_value(row["p_holm"])),
             Cell("better" if row["clear"] else "no evidence", "", "good" if row["clear"] else ""),
         )
         for row in sorted(found["pairs"], key=lambda row: (row["p_holm"], -row["mean"]))

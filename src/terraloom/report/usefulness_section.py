@@ -16,7 +16,7 @@ from terraloom.report.views import (
     TableView,
     TextView,
 )
-from terraloom.report.wording import ABSENT, count, percent, points
+from terraloom.report.wording import ABSENT, count, p_value, percent, points
 
 STUDY: Final = "which-score/which-score.json"
 _TONES: Final = {"predicts": "good", "misleads": "bad"}
@@ -61,8 +61,8 @@ def scores_table(found: Mapping[str, Any]) -> TableView:
             tables.name(finding["score"], f"{finding['better']} is better"),
             _correlation(finding["spearman"]),
             _correlation(finding["kendall"]),
-            tables.number(_p(finding["p"])),
-            tables.number(_p(finding["p_holm"])),
+            tables.number(p_value(finding["p"])),
+            tables.number(p_value(finding["p_holm"])),
             Cell(finding["word"], "", _TONES.get(finding["word"], "plain")),
         )
         for finding in findings
@@ -148,12 +148,6 @@ def _correlation(estimate: Mapping[str, float] | None) -> Cell:
 
 def _signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ABSENT
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _forest(findings: Sequence[Mapping[str, Any]]) -> Drawing:

@@ -29,6 +29,18 @@ def points(value: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", _MINUS)
 
 
+def p_value(value: float | None) -> str:
+    """A p-value, three decimals.
+
+    Example:
+        >>> p_value(0.0128), p_value(0.0004), p_value(None)
+        ('0.013', '< 0.001', '–')
+    """
+    if value is None:
+        return ABSENT
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def interval(low: float, high: float, *, signed: bool = False) -> str:
     """A 95 % interval of shares or differences, in percent."""
     form = points if signed else percent
