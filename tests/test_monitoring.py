@@ -120,3 +120,21 @@ def test_figures_for_the_log_are_plain_and_without_what_is_undefined(monitor, ro
     log = monitor.figures(lambda masks, seeds: held_back(rows), conditional=False).log()
     assert "agreement" not in log
     assert {"kernel", "kernel_floor", "variety", "copies", "alarms"} <= log.keys()
+
+
+class MeansNetwork(ColourNetwork):
+    """Features that do not tell where pixels lie."""
+
+    def features(self, images):
+        return images.mean((2, 3))
+
+
+def test_shuffled_pixels_are_no_unit_for_a_labeller_blind_to_places(monitor, rows):
+    train, val, _ = rows
+    classes = toy_classes()
+    blind = TrainedSegmenter(MeansNetwork(classes).eval(), make_fabric(1), len(classes), {})
+    judge = GeneratorMonitor(train, val, classes, SIZE, blind, seed=2)
+    assert judge.kernel_unit == 1.0
+    assert 0.01 < monitor.kernel_unit < 1.0
+    figures = monitor.figures(lambda masks, seeds: held_back(rows), conditional=False)
+    assert figures.log()["kernel_unit"] == pytest.approx(monitor.kernel_unit, abs=1e-5)

@@ -29,7 +29,8 @@ _KNOWN: Final = 256
 _PAIRS: Final = 16
 """Masks that two seeds are tried on."""
 _BATCH: Final = 32
-_LEAST_CEILING: Final = 1e-6
+_LEAST_CEILING: Final = 1e-3
+"""Below this the distance of shuffled pixels is chance, and no unit."""
 
 COLLAPSED_VARIETY: Final = 0.35
 """Below this share of the real crops' effective number, samples repeat one another."""
@@ -61,9 +62,12 @@ class RunningFigures:
     diversity_real: float
     """The same between real images of different masks: far above what one mask allows."""
     kernel: float
-    """Unbiased kernel distance of samples to val crops in the labeller's features, in units of the
-    ceiling, which is that of train crops whose pixels are shuffled: 0 alike, 1 no better than
-    colours at random places; can be a little negative."""
+    """Unbiased kernel distance of samples to val crops in the labeller's features, in units of
+    `kernel_unit`: 0 alike, 1 no better than colours at random places; can be a little negative."""
+    kernel_unit: float
+    """The ceiling: distance of train crops whose pixels are shuffled. 1 where that is no farther
+    than train crops are as they are (images of one colour, a labeller blind to places): distances
+    have no scale then, and compare within one training alone."""
     kernel_floor: float
     """The same of as many train crops."""
     frechet: float
@@ -123,10 +127,12 @@ class GeneratorMonitor:
         self.val_moments = Moments.of(self.val_features)
         alike = self.known.scaler(train_features[:JUDGED])
         shuffled = self._features([_shuffled(image, random) for image in known[:JUDGED]])
-        # Images that differ in nothing but colour may leave no ceiling to measure by.
-        self.ceiling = max(squared_discrepancy(shuffled, self.val_features), _LEAST_CEILING)
+        ceiling = squared_discrepancy(shuffled, self.val_features)
+        floor = squared_discrepancy(alike, self.val_features)
+        self.kernel_unit = ceiling if ceiling > max(floor, _LEAST_CEILING) else 1.0
         self.floors = {
-            "kernel_floor": squared_discrepancy(alike, self.val_features) / self.ceiling,
+            "kernel_unit": self.kernel_unit,
+            "kernel_floor": floor / self.kernel_unit,
             "frechet_floor": frechet_distance(Moments.of(alike), self.val_moments).value,
             "variety_real": _variety(alike),
         }
@@ -176,7 +182,7 @@ class GeneratorMonitor:
             miou_real=self.miou_real,
             diversity=diversity,
             diversity_real=self.diversity_real,
-            kernel=squared_discrepancy(features, self.val_features) / self.ceiling,
+            kernel=squared_discrepancy(features, self.val_features) / self.kernel_unit,
             frechet=frechet_distance(Moments.of(features), self.val_moments).value,
             variety=variety,
             nearest=float(np.median(ratios)),

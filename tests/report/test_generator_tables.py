@@ -40,6 +40,12 @@ def test_a_student_has_a_row_of_its_own_and_alarms_are_told():
     assert alarm.tone == "warning"
 
 
+def test_a_kernel_distance_without_a_scale_is_told():
+    _, told = running_figures({"flow": record(kernel_unit=1.0)})
+    assert "no scale" in told.text
+    assert len(running_figures({"flow": record(kernel_unit=0.4)})) == 1
+
+
 def test_records_without_these_figures_have_no_table():
     layout = {"history": [{"images": 5, "ratio_error": 0.0}]}
     old = {"history": [{"images": 5, "agreement": 0.5, "diversity": 0.1}]}

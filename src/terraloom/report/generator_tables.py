@@ -37,6 +37,11 @@ def running_figures(states: Mapping[str, Any]) -> list[Block]:
                 continue
             rows.append(_row(kind, last))
             told += [f"{kind}: {alarm}." for alarm in last["alarms"]]
+            if last.get("kernel_unit") == 1.0:
+                told.append(
+                    f"{kind}: shuffled pixels are no farther from val than real ones in the "
+                    "labeller's features, so the kernel distance has no scale here."
+                )
     if not rows:
         return []
     blocks.append(
