@@ -18,7 +18,7 @@ LAYERS = (
     ("files", "progress", "families", "classes", "png"),
     ("landscape", "raster"),
     ("engines", "retrying", "shapes"),
-    ("tables", "samples", "runs", "arms", "ledger", "naming", "redundancy", "facts"),
+    ("tables", "samples", "runs", "arms", "ledger", "naming", "redundancy", "facts", "yardstick"),
     ("near_duplicates", "leak_probe"),
     ("caption_index",),
     ("claims", "caption_metrics"),

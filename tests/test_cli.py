@@ -144,15 +144,15 @@ def test_the_pairs_of_these_tests_are_sound(cli, pairs):
         ("[cut]", "[cutt]", "unknown key 'cutt'; did you mean 'cut'?"),
         ("widths = [8, 16]", "width = [8]", "unknown key 'generators.flow.width'; did you mean"),
         (
-            "[generate]\nsize = 32",
+            "[generate]\nsize = 64",
             "[generate]\nsize = 96",
             "generate.size = 96 is larger than cut.patch_size = 64",
         ),
-        ("crop_size = 32", "crop_size = 96", "segment.training.crop_size = 96 is larger than"),
+        ("crop_size = 64", "crop_size = 96", "segment.training.crop_size = 96 is larger than"),
         (
             "seeds = 2",
             'seeds = 2\narchitectures = ["unet", "pan"]',
-            "benchmark.training.crop_size = 32 is too small for pan, which needs 128",
+            "benchmark.training.crop_size = 64 is too small for pan, which needs 128",
         ),
         ("[project]", "[project", "is not valid TOML"),
         ("[sources.world]", "[sources.wold]", "sources has no member 'wold'; there are: "),
@@ -262,6 +262,9 @@ def test_a_filter_of_an_unknown_class_names_the_classes(refused, pairs):
 
 def test_scenes_smaller_than_a_patch_are_told(refused, pairs):
     edit(pairs, "patch_size = 32", "patch_size = 128")
+    for _ in ("segment", "benchmark"):
+        edit(pairs, "crop_size = 32", "crop_size = 64")
+    edit(pairs, "[generate]\nsize = 32", "[generate]\nsize = 64")
     assert "no scene is as large as cut.patch_size = 128" in refused("run", pairs)
     assert no_stage_left(pairs)
 

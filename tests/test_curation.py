@@ -8,6 +8,7 @@ from terraloom.errors import SettingsError
 from terraloom.files import read_json
 from terraloom.settings import CurateQuota, CurateRule, CurateSettings
 from terraloom.tables import plan_shards, write_table
+from terraloom.yardstick import ASKED, FREE, Yardstick
 
 AGREEMENT = CurateRule(column="agreement", min=0.6)
 NEAREST = CurateRule(column="nearest", min=0.1, max=2.5)
@@ -52,6 +53,17 @@ def test_a_rule_is_told_in_signs():
 def test_a_rule_without_bounds_is_refused():
     with pytest.raises(ValueError, match="a rule needs min or max"):
         CurateRule(column="x")
+
+
+LIKE_REAL = CurateRule(column="agreement", real_quantile=0.25)
+
+
+def test_a_quantile_goes_with_what_real_images_have_and_without_a_min():
+    assert rule_name(LIKE_REAL) == "agreement ≥ quantile 0.25 of real"
+    with pytest.raises(ValueError, match="they have no 'nearest_train'; it goes with agreement"):
+        CurateRule(column="nearest_train", real_quantile=0.25)
+    with pytest.raises(ValueError, match="takes min or real_quantile, not both"):
+        CurateRule(column="agreement", min=0.5, real_quantile=0.25)
 
 
 def table(folder, rows):
@@ -155,3 +167,45 @@ def test_stricter_rules_never_keep_more(tables, tmp_path):
         _, funnel = curate_samples(*tables, tmp_path / str(index), settings)
         kept.append(funnel["conditional"]["kept"])
     assert kept == [3, 2, 1, 0]
+
+
+def test_real_images_set_the_bound_of_their_own_kind(tmp_path):
+    rows = [(0.5, 0.9), (0.3, 0.9), (0.5, 0.5), (None, 0.3), (None, 0.1)]
+    samples = [{"id": f"s{i}", "origin": "conditional"} for i in range(len(rows))]
+    scores = [{"id": f"s{i}", "agreement": a, "known_share": k} for i, (a, k) in enumerate(rows)]
+    tables = table(tmp_path / "samples", samples), table(tmp_path / "scores", scores)
+    real = {
+        ASKED: {"agreement": [0.2, 0.4, 0.6, 0.8, 1.0], "known_share": [0.8] * 5},
+        FREE: {"known_share": [0.2] * 5},
+    }
+    rules = (LIKE_REAL, CurateRule(column="known_share", real_quantile=0.5))
+    settings = CurateSettings(rules=rules)
+    folder = tmp_path / "curate"
+    verdicts, _ = curate_samples(*tables, folder, settings, yardstick=Yardstick(real))
+    judged = verdicts.read().to_pylist()
+    assert [row["keep"] for row in judged] == [True, False, False, True, False]
+    assert judged[1]["rule"] == "agreement ≥ quantile 0.25 of real"
+    assert judged[1]["reason"] == "agreement is 0.300, real images reach 0.400"
+    assert judged[2]["reason"] == "known_share is 0.500, real images reach 0.800"
+    assert judged[4]["reason"] == "known_share is 0.100, real images reach 0.200"
+    assert read_json(folder / "bounds.json") == {
+        "agreement ≥ quantile 0.25 of real": {"asked": 0.4},
+        "known_share ≥ quantile 0.5 of real": {"asked": 0.8, "free": 0.2},
+    }
+
+
+def test_without_a_yardstick_nothing_is_compared_in_silence(tables, tmp_path):
+    settings = CurateSettings(rules=(LIKE_REAL,))
+    for known, told in ((None, "none were measured"), (Yardstick({ASKED: {"c": [1.0]}}), "are: c")):
+        with pytest.raises(SettingsError, match=f"compares agreement with real images.*{told}"):
+            curate_samples(*tables, tmp_path / "curate", settings, yardstick=known)
+
+
+def test_quotas_count_what_the_quantiles_keep(shares, tmp_path):
+    quota = CurateQuota(class_name="water", most=2)
+    settings = CurateSettings(rules=(LIKE_REAL,), quotas=(quota,))
+    real = Yardstick({ASKED: {"agreement": [0.6] * 4}})
+    verdicts, _ = curate_samples(*shares, tmp_path / "c", settings, ("tree", "water"), real)
+    rows = verdicts.read().to_pylist()
+    assert [row["keep"] for row in rows] == [True, False, True, False, True, True]
+    assert [row["reviewer"] for row in rows if not row["keep"]] == ["quotas", "rules"]

@@ -46,7 +46,7 @@ def test_rows_are_bounded_from_the_size_of_the_world(project):
     assert found["segment"].rows == 11
     assert found["generate"].rows == 33
     assert found["benchmark"].rows == 16 + 33
-    assert found["benchmark"].work == "8 cells of 16 crops of 32 px"
+    assert found["benchmark"].work == "8 cells of 16 crops of 64 px"
 
 
 def test_a_captioning_benchmark_is_estimated_where_it_is_on(project, tmp_path):
@@ -65,7 +65,7 @@ def test_a_captioning_benchmark_is_estimated_where_it_is_on(project, tmp_path):
 
 
 def test_the_time_of_a_training_is_its_images_over_the_members_rate(project):
-    assert lines(project())["segment"].seconds == pytest.approx(32 / unet.TRAINING_RATE / 4)
+    assert lines(project())["segment"].seconds == pytest.approx(32 / unet.TRAINING_RATE)
 
 
 def test_every_labeller_fold_and_look_is_counted(project, tmp_path):
@@ -77,7 +77,7 @@ def test_every_labeller_fold_and_look_is_counted(project, tmp_path):
     (tmp_path / "terraloom.toml").write_text(text)
     many = lines(project())
     assert many["segment"].seconds == pytest.approx(5 * alone["segment"].seconds)
-    assert many["segment"].work == "5 trainings of 32 crops of 32 px"
+    assert many["segment"].work == "5 trainings of 32 crops of 64 px"
     assert many["label"].seconds == pytest.approx(8 * alone["label"].seconds)
     assert many["label"].work == "33 samples, 8 looks at each"
 
@@ -169,7 +169,7 @@ def test_epochs_are_counted_in_real_train_rows_and_no_rate_is_made_up(project, t
     text = tiny_project().replace("[benchmark.training]\n", "[benchmark.training]\nepochs = 4\n")
     assert "epochs = 4" in text
     (tmp_path / "terraloom.toml").write_text(text)
-    assert lines(project())["benchmark"].work == "8 cells of 44 crops of 32 px"
+    assert lines(project())["benchmark"].work == "8 cells of 44 crops of 64 px"
     (tmp_path / "terraloom.toml").write_text(
         tiny_project() + '\n[segmenters.unet]\nencoder = "resnet18"\nweights = "none"\n'
     )

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from terraloom.ensemble import Ensemble
-from terraloom.labelling import final_mask, label_samples
+from terraloom.labelling import final_mask, label_samples, measure_yardstick
 from terraloom.learning.device import make_fabric
 from terraloom.samples import decode
 from terraloom.settings import LabelSettings
-from terraloom.testing import colour_labeller, toy_classes, write_real, write_synthetic
+from terraloom.testing import colour_labeller, toy_classes, toy_rows, write_real, write_synthetic
+from terraloom.yardstick import ASKED, FREE, Yardstick
 
 SETTINGS = LabelSettings(min_confidence=0.5, disagree_confidence=0.8)
 
@@ -134,3 +135,23 @@ def test_figures_lost_with_a_killed_process_come_again_to_the_same_bytes(labelle
     second = again()
     assert second[0].sha256 == samples.sha256
     assert second[1].sha256 == labels.sha256
+
+
+def test_real_windows_are_read_as_samples_would_be(tmp_path):
+    _, val = toy_rows(1, 6)
+    labeller = Ensemble((colour_labeller(make_fabric(1)),))
+    settings = LabelSettings(yardstick=40)
+    found = measure_yardstick(val, labeller, 32, settings=settings, seed=3)
+    assert {k: set(v) for k, v in found.figures.items()} == {
+        ASKED: {"agreement", "confidence", "known_share", "unanimity"},
+        FREE: {"confidence", "known_share", "unanimity"},
+    }
+    columns = [values for own in found.figures.values() for values in own.values()]
+    assert all(len(values) == 40 and values == sorted(values) for values in columns)
+    # The toy world's colours are its classes, but for noise.
+    assert found.bound("agreement", 0.0, ASKED) > 0.8
+    assert found.bound("agreement", 0.5, FREE) is None
+    assert found == measure_yardstick(val, labeller, 32, settings=settings, seed=3)
+    assert found != measure_yardstick(val, labeller, 32, settings=settings, seed=4)
+    found.save(tmp_path)
+    assert Yardstick.load(tmp_path) == found

@@ -82,6 +82,10 @@ def test_several_mistakes_are_told_at_once() -> None:
         ("[split]\nval_share = 1.0", "split.val_share: Input should be less than 1"),
         ('[split]\nby = "tile"', "split.by: Input should be 'auto', 'place' or 'block'"),
         ("[cut]\npatch_size = 32", "segment.training.crop_size = 64 is larger than cut.patch_size"),
+        (
+            "[segment.training]\ncrop_size = 32",
+            "segment.training.crop_size = 32 is too small a part of cut.patch_size = 128",
+        ),
         ("[generate]\nsize = 256", "generate.size = 256 is larger than cut.patch_size = 128"),
         (
             "[generate]\nsize = 32",

@@ -11,6 +11,7 @@ from terraloom.errors import SettingsError
 from terraloom.files import sha256_of_value, write_json
 from terraloom.settings import CurateQuota, CurateRule, CurateSettings
 from terraloom.tables import Shard, Table, shards_of, write_table
+from terraloom.yardstick import ASKED, FREE, Yardstick
 
 VERDICT_SCHEMA: Final = pa.schema(
     [
@@ -29,22 +30,25 @@ def curate_samples(
     folder: Path,
     settings: CurateSettings,
     class_names: Sequence[str] = (),
+    yardstick: Yardstick | None = None,
 ) -> tuple[Table, dict[str, Any]]:
     """Judge every synthetic sample by the rules, then by the quotas; nothing is deleted.
 
     Args:
         synthetic: labelled samples.
         scores: their scores, shard by shard.
-        folder: receives verdicts/ and funnel.json.
+        folder: receives verdicts/, funnel.json and bounds.json.
         settings: rules; an empty score passes, since the rule does not apply to that sample. And
             quotas, which see what the rules keep.
         class_names: in label order; needed where there are quotas.
+        yardstick: of real images; needed where a rule has a real_quantile.
 
     Returns:
         The verdicts, and the funnel: per origin the samples made, rejected by rule, and kept.
 
     Raises:
-        SettingsError: a rule or quota names a column that the scores lack, or no class.
+        SettingsError: a rule or quota names a column that the scores lack, or no class; a rule
+            compares with real images in a column that they have no figure of.
     """
     available = (
         [name for name in pq.read_schema(scores.paths[0]).names if name != "id"]
@@ -59,13 +63,14 @@ def curate_samples(
                 f"curate.{section} names the column {column!r}; scores has "
                 f"{', '.join(available)}. Correct the rule, or add the scorer that makes it."
             )
-    beyond = _beyond_quotas(synthetic, scores, settings, class_names)
+    bounds = _bounds(settings.rules, yardstick)
+    beyond = _beyond_quotas(synthetic, scores, settings, class_names, bounds)
 
     def judge(shard: Shard) -> pa.Table:
         rows = pq.read_table(scores.folder / shard.filename).to_pylist()
         return pa.Table.from_pylist(
             [
-                {"id": row["id"], **(beyond.get(row["id"]) or verdict(row, settings.rules))}
+                {"id": row["id"], **(beyond.get(row["id"]) or verdict(row, settings.rules, bounds))}
                 for row in rows
             ],
             schema=VERDICT_SCHEMA,
@@ -76,7 +81,7 @@ def curate_samples(
         shards_of(scores),
         judge,
         settings_sha256=sha256_of_value(settings.model_dump(mode="json")),
-        inputs={"scores": scores.sha256},
+        inputs={"scores": scores.sha256, "bounds": sha256_of_value(bounds)},
         description="curating samples",
         unit="samples",
     )
@@ -95,6 +100,7 @@ def curate_samples(
         else:
             entry["rejected"][judged["rule"]] += 1
     write_json(folder / "funnel.json", funnel)
+    write_json(folder / "bounds.json", bounds)
     return verdicts, funnel
 
 
@@ -103,6 +109,8 @@ def rule_name(rule: CurateRule) -> str:
     parts = []
     if rule.min is not None:
         parts.append(f"{rule.column} ≥ {rule.min:g}")
+    if rule.real_quantile is not None:
+        parts.append(f"{rule.column} ≥ quantile {rule.real_quantile:g} of real")
     if rule.max is not None:
         parts.append(f"{rule.column} ≤ {rule.max:g}")
     return " and ".join(parts)
@@ -114,8 +122,35 @@ def quota_name(quota: CurateQuota) -> str:
     return f"at most {quota.most} of {quota.class_name}, by {quota.by}{order}"
 
 
+Bounds = Mapping[str, Mapping[str, float]]
+"""By rule name and kind of sample: what the quantile of real images comes to."""
+
+
+def _bounds(rules: Sequence[CurateRule], yardstick: Yardstick | None) -> Bounds:
+    found: dict[str, dict[str, float]] = {}
+    for rule in rules:
+        if rule.real_quantile is None:
+            continue
+        known = () if yardstick is None else yardstick.columns
+        if yardstick is None or rule.column not in known:
+            there = f"there are: {', '.join(known)}" if known else "none were measured"
+            raise SettingsError(
+                f"curate.rules compares {rule.column} with real images (real_quantile), and they "
+                f"have no such figure; {there}. Give min or max instead."
+            )
+        values = {
+            kind: yardstick.bound(rule.column, rule.real_quantile, kind) for kind in (ASKED, FREE)
+        }
+        found[rule_name(rule)] = {k: round(v, 6) for k, v in values.items() if v is not None}
+    return found
+
+
 def _beyond_quotas(
-    synthetic: Table, scores: Table, settings: CurateSettings, class_names: Sequence[str]
+    synthetic: Table,
+    scores: Table,
+    settings: CurateSettings,
+    class_names: Sequence[str],
+    bounds: Bounds,
 ) -> Mapping[str, dict[str, Any]]:
     """Verdicts of the samples that the rules keep and a quota does not, by id.
 
@@ -136,7 +171,7 @@ def _beyond_quotas(
         shares = pq.read_table(synthetic.folder / shard.filename, columns=["id", "shares"])
         rows = pq.read_table(scores.folder / shard.filename).to_pylist()
         for sample, row in zip(shares.to_pylist(), rows, strict=True):
-            if not any(sample["shares"]) or not verdict(row, settings.rules)["keep"]:
+            if not any(sample["shares"]) or not verdict(row, settings.rules, bounds)["keep"]:
                 continue
             largest = max(range(len(sample["shares"])), key=sample["shares"].__getitem__)
             for place, quota in zip(ranked, settings.quotas, strict=True):
@@ -157,19 +192,31 @@ def _beyond_quotas(
     return beyond
 
 
-def verdict(scores: dict[str, Any], rules: tuple[CurateRule, ...]) -> dict[str, Any]:
-    """Keep or reject one sample: the first rule that fails gives rule and reason."""
+def verdict(
+    scores: dict[str, Any], rules: tuple[CurateRule, ...], bounds: Bounds | None = None
+) -> dict[str, Any]:
+    """Keep or reject one sample: the first rule that fails gives rule and reason.
+
+    Args:
+        scores: of the sample, by column. Without agreement it counts as made without a mask.
+        rules: in order.
+        bounds: of rules that compare with real images, by rule name and kind.
+    """
+    kind = FREE if scores.get("agreement") is None else ASKED
     for rule in rules:
         value = scores[rule.column]
         if value is None:
             continue
-        if (rule.min is not None and value < rule.min) or (
-            rule.max is not None and value > rule.max
-        ):
+        real = None
+        if rule.real_quantile is not None and bounds is not None:
+            real = bounds[rule_name(rule)].get(kind)
+        least = rule.min if real is None else real
+        if (least is not None and value < least) or (rule.max is not None and value > rule.max):
+            beside = "" if real is None else f", real images reach {real:.3f}"
             return {
                 "keep": False,
                 "rule": rule_name(rule),
-                "reason": f"{rule.column} is {value:.3f}",
+                "reason": f"{rule.column} is {value:.3f}{beside}",
                 "reviewer": "rules",
             }
     return {"keep": True, "rule": None, "reason": None, "reviewer": "rules"}

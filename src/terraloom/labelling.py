@@ -8,12 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from terraloom.classes import UNKNOWN, ClassTable
+from terraloom.dataset.rows import ValRows
 from terraloom.ensemble import Ensemble
 from terraloom.files import sha256_of_value
+from terraloom.monitoring import random_crop
 from terraloom.samples import SAMPLE_SCHEMA, decode, decode_view, encode_grey, encode_mask
+from terraloom.seeds import generator_at
 from terraloom.settings import LabelSettings
 from terraloom.tables import Shard, Table, shards_of, write_table
 from terraloom.types import Float32Array, LabelMask, TrustMap
+from terraloom.yardstick import ASKED, FREE, Yardstick, yardstick_of
 
 _BATCH: Final = 32
 LABEL_SCHEMA: Final = pa.schema(
@@ -138,6 +142,33 @@ def label_samples(
     return samples, labels
 
 
+def measure_yardstick(
+    val: ValRows, labeller: Ensemble, size: int, *, settings: LabelSettings, seed: int
+) -> Yardstick:
+    """Figures of real windows, had they been synthetic: made for their masks, and without one.
+
+    Args:
+        val: real rows; windows are drawn from them with replacement.
+        labeller: that of the samples.
+        size: side of samples in pixels.
+        settings: thresholds, and how many windows.
+        seed: of the windows.
+    """
+    random = generator_at(seed, "yardstick")
+    found: dict[str, list[dict[str, float | None]]] = {ASKED: [], FREE: []}
+    for start in range(0, settings.yardstick, _BATCH):
+        count = min(_BATCH, settings.yardstick - start)
+        windows = [random_crop(val, random, size) for _ in range(count)]
+        probabilities, agreement = labeller.look([image for image, _ in windows])
+        for (_, own), chances, agreed in zip(windows, probabilities, agreement, strict=True):
+            for kind, asked in ((ASKED, own), (FREE, np.full_like(own, UNKNOWN))):
+                mask, _ = final_mask(asked, chances, settings)
+                found[kind].append(
+                    _plain_figures(asked, mask, chances) | {"unanimity": float(agreed.mean())}
+                )
+    return yardstick_of(found)
+
+
 def final_mask(
     asked: LabelMask, chances: Float32Array, settings: LabelSettings
 ) -> tuple[LabelMask, TrustMap]:
@@ -168,12 +199,20 @@ def final_mask(
 def _figures(
     asked: LabelMask, mask: LabelMask, chances: Float32Array, classes: ClassTable
 ) -> dict[str, object]:
+    return {
+        **_plain_figures(asked, mask, chances),
+        "asked_shares": classes.shares(asked) if (asked != UNKNOWN).any() else None,
+        "seen_shares": classes.shares(chances.argmax(axis=0).astype(np.uint8)),
+    }
+
+
+def _plain_figures(
+    asked: LabelMask, mask: LabelMask, chances: Float32Array
+) -> dict[str, float | None]:
     seen = chances.argmax(axis=0).astype(np.uint8)
     wanted = asked != UNKNOWN
     return {
         "agreement": float((seen[wanted] == asked[wanted]).mean()) if wanted.any() else None,
         "confidence": float(chances.max(axis=0).mean()),
         "known_share": float((mask != UNKNOWN).mean()),
-        "asked_shares": classes.shares(asked) if wanted.any() else None,
-        "seen_shares": classes.shares(seen),
     }

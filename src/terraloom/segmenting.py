@@ -40,7 +40,7 @@ from terraloom.learning.together import run_together
 from terraloom.progress import console
 from terraloom.seeds import derive_seed, generator_at
 from terraloom.segmenters._face import Preset, Segmenter
-from terraloom.settings import TrainingSettings
+from terraloom.settings import LEAST_PART, TrainingSettings
 from terraloom.types import Channels, Float32Array, ImageU8, Int64Array
 
 _PREDICT_BATCH: Final = 32
@@ -143,7 +143,7 @@ def train_segmenter(
     Args:
         train: rows fitted on.
         val: rows that choose the checkpoint.
-        recipe: architecture and budget.
+        recipe: architecture and budget. Crops below 64 pixels of larger rows are warned of.
         folder: of this training.
         seed: of initial weights, order, crops and augmentation.
         fabric: device, of the trained segmenter; with one device, of the training too.
@@ -169,6 +169,14 @@ def train_segmenter(
             f"training.batch_size = {size} cannot be shared by project.devices = {devices} in "
             f"equal parts of two images or more; use a multiple of {devices}, such as "
             f"{max(2, -(-size // devices)) * devices}."
+        )
+    crop = recipe.training.crop_size
+    if crop < LEAST_PART and len(val) and crop < min(val[0].mask.shape):
+        console.print(
+            f"[yellow]crops of {crop} pixels teach nothing about whole patches of "
+            f"{min(val[0].mask.shape)}[/]: the encoder's deepest layer sees them as one pixel. "
+            f"Take {LEAST_PART} or more.",
+            soft_wrap=True,
         )
     if devices > 1:
         run_together(_train, devices, train, val, recipe, folder, seed, description)

@@ -186,6 +186,10 @@ class SplitSettings(Section):
         return self
 
 
+LEAST_PART: Final = 64
+"""Smallest crop in pixels of larger patches: two pixels for encoders that halve five times."""
+
+
 class TrainingSettings(Section):
     """One training of a segmenter, counted in images."""
 
@@ -196,7 +200,7 @@ class TrainingSettings(Section):
     batch_size: int = Field(default=32, ge=2)
     """Images per update."""
     crop_size: int = Field(default=64, ge=32, multiple_of=32)
-    """Side of the random crops in pixels; at most the patch size."""
+    """Side of the random crops in pixels; at most the patch size, and below 64 equal to it."""
     learning_rate: float = Field(default=2e-3, gt=0)
     """Peak rate of AdamW."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -349,6 +353,9 @@ class LabelSettings(Section):
     confidence, the pixel becomes unknown."""
     flips: bool = False
     """Each labeller looks at four mirror images; four times the time."""
+    yardstick: int = Field(default=256, ge=1)
+    """Windows of real val images, as large as samples, that are looked at in the same way: what
+    rules with real_quantile compare with."""
 
 
 class CaptionSettings(Section):
@@ -382,6 +389,10 @@ class ScoreSettings(Section):
     """Members of scorers; their options stand under [scorers.<name>]."""
 
 
+LIKE_REAL: Final = ("agreement", "confidence", "unanimity", "known_share")
+"""Columns that real images have a figure of, too."""
+
+
 class CurateRule(Section):
     """One rule: a synthetic sample whose score lies outside the bounds is rejected."""
 
@@ -391,11 +402,21 @@ class CurateRule(Section):
     """Smallest value that is kept."""
     max: float | None = None
     """Largest value that is kept."""
+    real_quantile: float | None = Field(default=None, ge=0, lt=1)
+    """Smallest value that is kept, told by real val images: the one that this share of them lies
+    below. For agreement, confidence, unanimity and known_share; in place of min."""
 
     @model_validator(mode="after")
     def _bounded(self) -> "CurateRule":
-        if self.min is None and self.max is None:
-            raise ValueError("a rule needs min or max")
+        if self.min is None and self.max is None and self.real_quantile is None:
+            raise ValueError("a rule needs min or max, or real_quantile")
+        if self.min is not None and self.real_quantile is not None:
+            raise ValueError("a rule takes min or real_quantile, not both")
+        if self.real_quantile is not None and self.column not in LIKE_REAL:
+            raise ValueError(
+                f"real_quantile compares with real images, and they have no {self.column!r}; "
+                f"it goes with {', '.join(LIKE_REAL)}"
+            )
         return self
 
 
@@ -416,9 +437,9 @@ class CurateSettings(Section):
     """Which synthetic samples are worth keeping. Empty scores pass a rule."""
 
     rules: tuple[CurateRule, ...] = (
-        CurateRule(column="agreement", min=0.6),
-        CurateRule(column="known_share", min=0.6),
-        CurateRule(column="confidence", min=0.6),
+        CurateRule(column="agreement", real_quantile=0.25),
+        CurateRule(column="known_share", real_quantile=0.25),
+        CurateRule(column="confidence", real_quantile=0.25),
         CurateRule(column="nearest_train", min=0.1, max=2.5),
     )
     """Applied in order; the first that fails names the reason."""
@@ -513,6 +534,13 @@ class Settings(Section):
                 raise ValueError(
                     f"{where} = {size} is larger than cut.patch_size = {self.cut.patch_size}; "
                     "use a smaller crop or larger patches"
+                )
+            if size < LEAST_PART and size < self.cut.patch_size:
+                raise ValueError(
+                    f"{where} = {size} is too small a part of cut.patch_size = "
+                    f"{self.cut.patch_size}: the deepest layer of an encoder sees a crop as one "
+                    "pixel then, never learns what lies beside it, and whole patches are misread. "
+                    f"Use {LEAST_PART} or more, or patches of {size}"
                 )
         devices = self.project.devices
         for where, batch in (

@@ -342,7 +342,8 @@ def _labeller(context: Context, folder: Path) -> tuple["Ensemble", str]:
 
 def _label(context: Context, folder: StageFolder) -> dict[str, str]:
     from terraloom.calibration import told
-    from terraloom.labelling import label_samples
+    from terraloom.dataset.rows import val_rows
+    from terraloom.labelling import label_samples, measure_yardstick
     from terraloom.segmenting import CALIBRATION
 
     labeller, labeller_sha256 = _labeller(context, folder.path)
@@ -357,7 +358,18 @@ def _label(context: Context, folder: StageFolder) -> dict[str, str]:
         settings=context.settings.label,
         labeller_sha256=labeller_sha256,
     )
-    return {"samples": samples.sha256, "labels": labels.sha256}
+    yardstick = measure_yardstick(
+        val_rows(context.table("build", "samples"), cache=context.cache),
+        labeller,
+        context.settings.generate.size,
+        settings=context.settings.label,
+        seed=derive_seed(context.seed, "labels"),
+    ).save(folder.path)
+    return {
+        "samples": samples.sha256,
+        "labels": labels.sha256,
+        "yardstick": sha256_of(yardstick),
+    }
 
 
 def _caption(context: Context, folder: StageFolder) -> dict[str, str]:
@@ -459,6 +471,7 @@ def _score(context: Context, folder: StageFolder) -> dict[str, str]:
 def _curate(context: Context, folder: StageFolder) -> dict[str, str]:
     from terraloom.cards import write_cards
     from terraloom.curation import curate_samples
+    from terraloom.yardstick import Yardstick
 
     verdicts, funnel = curate_samples(
         context.table("label", "samples"),
@@ -466,6 +479,7 @@ def _curate(context: Context, folder: StageFolder) -> dict[str, str]:
         folder.path,
         context.settings.curate,
         context.classes.names,
+        Yardstick.load(context.path("label")),
     )
     # Older summaries, and those of no sample, name no table of neighbours.
     nearest = read_json(context.path("score", "summary.json")).get("nearest", {})

@@ -222,11 +222,11 @@ block_size_m = 640
 [segment.training]
 images = {budget["segment"]}
 batch_size = 8
-crop_size = 32
+crop_size = 64
 checks = 2
 
 [generate]
-size = 32
+size = 64
 conditional_per_row = 1.0
 unconditional_per_row = 1.0
 shard_rows = 8
@@ -257,6 +257,6 @@ draws = 200
 [benchmark.training]
 images = {budget["benchmark"]}
 batch_size = 8
-crop_size = 32
+crop_size = 64
 checks = 1
 """

@@ -14,7 +14,7 @@ from terraloom.demand.planning import label_of
 from terraloom.errors import SettingsError
 from terraloom.files import sha256_of_value
 from terraloom.generating import synthesize
-from terraloom.labelling import label_samples
+from terraloom.labelling import label_samples, measure_yardstick
 from terraloom.sample_plan import Order
 from terraloom.scorers._face import Scorer
 from terraloom.scoring import score_samples
@@ -84,6 +84,13 @@ def make_round(
         settings=settings.label,
         labeller_sha256=chain.labeller_sha256,
     )
+    yardstick = measure_yardstick(
+        scope.val,
+        chain.labeller,
+        settings.generate.size,
+        settings=settings.label,
+        seed=derive_seed(seed, "labels"),
+    )
     writer = families.member("captioners", _WRITER).build(
         member_settings(settings, "captioners", _WRITER),
         context.classes,
@@ -123,6 +130,7 @@ def make_round(
         folder / "curate",
         curate,
         context.classes.names,
+        yardstick,
     )
     return _stored(folder)
 

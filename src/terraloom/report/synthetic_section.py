@@ -172,7 +172,7 @@ def _curation_blocks(files: ProjectFiles, classes: ClassTable) -> list[Block]:
             "Stacked bars of kept and rejected samples by origin and rule.",
             figures.retention(funnel), ("curate/funnel.json",),
         ),
-        tables.funnel_table(funnel),
+        tables.funnel_table(funnel, files.json("curate/bounds.json")),
     ]  # fmt: skip
     gallery = galleries.rejected_gallery(files, classes)
     blocks.append(gallery or TextView("No sample was rejected.", "small"))

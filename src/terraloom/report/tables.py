@@ -341,8 +341,16 @@ def sources_table(files: Sequence[Mapping[str, Any]], limit: int) -> TableView:
     )
 
 
-def funnel_table(funnel: Mapping[str, Mapping[str, Any]]) -> TableView:
-    """Made, rejected by rule, kept; nothing is deleted."""
+def funnel_table(
+    funnel: Mapping[str, Mapping[str, Any]],
+    bounds: Mapping[str, Mapping[str, float]] | None = None,
+) -> TableView:
+    """Made, rejected by rule, kept; nothing is deleted.
+
+    Args:
+        funnel: per origin.
+        bounds: of rules that compare with real images: per rule and kind of sample.
+    """
     rules = list(dict.fromkeys(rule for entry in funnel.values() for rule in entry["rejected"]))
     rows = [
         (
@@ -358,12 +366,28 @@ def funnel_table(funnel: Mapping[str, Mapping[str, Any]]) -> TableView:
         "Curation: made, rejected, kept",
         ("origin", "made", *(f"fails {rule}" for rule in rules), "kept", "kept, %"),
         tuple(rows),
-        ("curate/funnel.json",),
+        ("curate/funnel.json", *(("curate/bounds.json",) if bounds else ())),
         (
             "A sample counts under the first rule that it fails. Rejected samples stay in the "
             "data set with their verdict; a rule passes samples whose score is empty.",
+            *_bounds_told(bounds or {}),
         ),
     )
+
+
+def _bounds_told(bounds: Mapping[str, Mapping[str, float]]) -> list[str]:
+    if not bounds:
+        return []
+    kinds = {"asked": "for a mask", "free": "without one"}
+    told = "; ".join(
+        f"{rule}: "
+        + ", ".join(f"{value:.2f} {kinds.get(kind, kind)}" for kind, value in own.items())
+        for rule, own in bounds.items()
+    )
+    return [
+        "Quantiles are those of windows of real val images that the labeller read as if they had "
+        f"been made for their mask, and without one: {told}."
+    ]
 
 
 def agreement_table(summary: Mapping[str, Any]) -> TableView:
