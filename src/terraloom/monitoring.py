@@ -62,8 +62,9 @@ class RunningFigures:
     diversity_real: float
     """The same between real images of different masks: far above what one mask allows."""
     kernel: float
-    """Unbiased kernel distance of samples to val crops in the labeller's features, in units of
-    `kernel_unit`: 0 alike, 1 no better than colours at random places; can be a little negative."""
+    """Unbiased kernel distance of samples to val crops in the labeller's features, each brought to
+    one length, in units of `kernel_unit`: 0 alike, 1 no better than colours at random places; can
+    be a little negative."""
     kernel_unit: float
     """The ceiling: distance of train crops whose pixels are shuffled. 1 where that is no farther
     than train crops are as they are (images of one colour, a labeller blind to places): distances
@@ -122,11 +123,14 @@ class GeneratorMonitor:
         known = [random_crop(train, random, size)[0] for _ in range(_KNOWN)]
         train_features, val_features = self._raw(known), self._raw(self.images)
         self.known = Known.of(Moments.of(train_features), train_features, val_features)
-        # On one scale, that of train crops: else a few large features decide every distance.
-        self.val_features = self.known.scaler(val_features)
+        # On one scale, that of train crops, and of one length: else a few large features, and a
+        # few bright images (snow, roofs), decide every distance.
+        self.val_features = _of_one_length(self.known.scaler(val_features))
         self.val_moments = Moments.of(self.val_features)
-        alike = self.known.scaler(train_features[:JUDGED])
-        shuffled = self._features([_shuffled(image, random) for image in known[:JUDGED]])
+        alike = _of_one_length(self.known.scaler(train_features[:JUDGED]))
+        shuffled = _of_one_length(
+            self._features([_shuffled(image, random) for image in known[:JUDGED]])
+        )
         ceiling = squared_discrepancy(shuffled, self.val_features)
         floor = squared_discrepancy(alike, self.val_features)
         self.kernel_unit = ceiling if ceiling > max(floor, _LEAST_CEILING) else 1.0
@@ -174,6 +178,7 @@ class GeneratorMonitor:
         agreement, miou = (None, None) if masks is None else self._read(images, masks)
         ratios = self.known.ratios(features)
         variety = _variety(features)
+        directions = _of_one_length(features)
         copies = float(self.known.copies(ratios).mean())
         return RunningFigures(
             agreement=agreement,
@@ -182,8 +187,8 @@ class GeneratorMonitor:
             miou_real=self.miou_real,
             diversity=diversity,
             diversity_real=self.diversity_real,
-            kernel=squared_discrepancy(features, self.val_features) / self.kernel_unit,
-            frechet=frechet_distance(Moments.of(features), self.val_moments).value,
+            kernel=squared_discrepancy(directions, self.val_features) / self.kernel_unit,
+            frechet=frechet_distance(Moments.of(directions), self.val_moments).value,
             variety=variety,
             nearest=float(np.median(ratios)),
             copies=copies,
@@ -233,6 +238,13 @@ class GeneratorMonitor:
             for start in range(0, len(images), _BATCH)
         ]
         return np.concatenate(parts)
+
+
+def _of_one_length(features: Float64Array) -> Float64Array:
+    """Directions about the mean of train crops; an image at that very mean has none and stays."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    scaled: Float64Array = features / np.where(lengths > 0, lengths, 1.0) * features.shape[1] ** 0.5
+    return scaled
 
 
 def _variety(features: Float64Array) -> float:
