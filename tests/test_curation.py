@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from terraloom.curation import curate_samples, rule_name, verdict
+from terraloom.curation import curate_samples, funnel_told, rule_name, verdict
 from terraloom.errors import SettingsError
 from terraloom.files import read_json
 from terraloom.settings import CurateQuota, CurateRule, CurateSettings
@@ -103,6 +103,18 @@ def test_the_funnel_counts_made_rejected_and_kept_per_origin(tables, tmp_path):
     assert [row["id"] for row in rows] == [f"s{i}" for i in range(5)]
     assert [row["keep"] for row in rows] == [True, False, False, True, False]
     assert tables[0].num_rows == 5
+
+
+def test_where_nothing_is_kept_the_rule_that_most_fail_is_told():
+    funnel = {
+        "conditional": {"made": 9, "kept": 4, "rejected": {"a ≥ 1": 5, "b ≥ 1": 0}},
+        "unconditional": {"made": 9, "kept": 0, "rejected": {"a ≥ 1": 2, "b ≥ 1": 7}},
+        "joint": {"made": 0, "kept": 0, "rejected": {}},
+    }
+    some, none, empty = funnel_told(funnel)
+    assert some == "conditional: 4 of 9 kept"
+    assert none.startswith("unconditional: 0 of 9 kept; 7 fail b ≥ 1. Train the generators")
+    assert empty == "joint: 0 of 0 kept"
 
 
 @pytest.fixture

@@ -104,6 +104,21 @@ def curate_samples(
     return verdicts, funnel
 
 
+def funnel_told(funnel: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One line per origin; where nothing is kept, the rule that most samples fail, and ways out."""
+    lines = []
+    for origin, entry in funnel.items():
+        line = f"{origin}: {entry['kept']} of {entry['made']} kept"
+        if entry["made"] and not entry["kept"]:
+            rule, count = max(entry["rejected"].items(), key=lambda item: item[1])
+            line += (
+                f"; {count} fail {rule}. Train the generators for longer, or loosen curate.rules "
+                "if the report's rejected samples look right to you"
+            )
+        lines.append(line)
+    return lines
+
+
 def rule_name(rule: CurateRule) -> str:
     """A rule as text, such as "agreement ≥ 0.6"."""
     parts = []

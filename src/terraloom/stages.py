@@ -470,7 +470,7 @@ def _score(context: Context, folder: StageFolder) -> dict[str, str]:
 
 def _curate(context: Context, folder: StageFolder) -> dict[str, str]:
     from terraloom.cards import write_cards
-    from terraloom.curation import curate_samples
+    from terraloom.curation import curate_samples, funnel_told
     from terraloom.yardstick import Yardstick
 
     verdicts, funnel = curate_samples(
@@ -492,8 +492,8 @@ def _curate(context: Context, folder: StageFolder) -> dict[str, str]:
         folder.path / "cards",
         None if nearest is None else context.table("score", nearest["table"]),
     )
-    for origin, entry in funnel.items():
-        console.print(f"  {origin}: {entry['kept']} of {entry['made']} kept")
+    for line in funnel_told(funnel):
+        console.print(f"  {line}", soft_wrap=True)
     return {"verdicts": verdicts.sha256}
 
 
