@@ -437,9 +437,9 @@ class CurateSettings(Section):
     """Which synthetic samples are worth keeping. Empty scores pass a rule."""
 
     rules: tuple[CurateRule, ...] = (
-        CurateRule(column="agreement", real_quantile=0.25),
-        CurateRule(column="known_share", real_quantile=0.25),
-        CurateRule(column="confidence", real_quantile=0.25),
+        CurateRule(column="agreement", real_quantile=0.1),
+        CurateRule(column="known_share", real_quantile=0.1),
+        CurateRule(column="confidence", real_quantile=0.1),
         CurateRule(column="nearest_train", min=0.1, max=2.5),
     )
     """Applied in order; the first that fails names the reason."""
