@@ -1,6 +1,7 @@
 """The method of `flow`: loss on straight paths, and integration for whatever is asked for."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -83,6 +84,16 @@ class Condition:
     """"batch class+1", the last 1 where shares are given; None where none can be."""
 
 
+def _codes(num_classes: int) -> Tensor:
+    """Analog bits "class bit", −1 or 1: the label's binary digits (Chen et al. 2023, section 2).
+
+    Three planes for seven classes, where one for each would outnumber those of the image.
+    """
+    bits = max(1, math.ceil(math.log2(num_classes)))
+    digits = torch.arange(num_classes)[:, None] >> torch.arange(bits)
+    return (2 * (digits & 1) - 1).float()
+
+
 class Flow:
     """Network, optimiser and loss of the method."""
 
@@ -98,7 +109,8 @@ class Flow:
         # Images are standardised, so that the preconditioning may take unit variance for granted.
         self.mean = fabric.to_device(torch.tensor(shape.mean).reshape(1, 3, 1, 1))
         self.std = fabric.to_device(torch.tensor(shape.std).reshape(1, 3, 1, 1))
-        self.channels = 3 + (shape.num_classes if settings.joint else 0)
+        self.codes = fabric.to_device(_codes(shape.num_classes))
+        self.channels = 3 + (self.codes.shape[1] if settings.joint else 0)
         self.network = placed(
             VelocityUNet(
                 settings.widths,
@@ -223,7 +235,8 @@ class Flow:
             shares = known[[derive_seed(seed, "shares") % len(known) for seed in seeds]]
         labels = torch.full((len(seeds), self.shape.size, self.shape.size), UNKNOWN)
         made = self.integrate(self._condition(labels, shares), seeds)
-        return self._images(made), made[:, 3:].argmax(dim=1).cpu()
+        labels = torch.einsum("bphw,cp->bchw", made[:, 3:], self.codes).argmax(dim=1)
+        return self._images(made), labels.cpu()
 
     @torch.no_grad()
     def integrate(
@@ -299,7 +312,7 @@ class Flow:
         if not self.settings.joint:
             return images, None
         labels = self.fabric.to_device(batch.labels)
-        bits = 2 * label_planes(labels, self.num_classes)[:, : self.num_classes] - 1
+        bits = self.codes[torch.where(labels == UNKNOWN, 0, labels).long()].movedim(-1, 1)
         known = (labels != UNKNOWN)[:, None].expand_as(bits).float()
         data = torch.cat([images, bits * known], dim=1)
         return data, torch.cat([torch.ones_like(images), known], dim=1)
