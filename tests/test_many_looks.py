@@ -109,6 +109,6 @@ def test_a_second_look_makes_the_labels_anew_and_not_the_labeller(many, tmp_path
         "label/calibration.json",
         *(f"label/{table}/{name}" for table in ("labels", "samples")
           for name in sorted(p.name for p in (folder / "label" / table).iterdir())),
-        "label/stage.json", "label/started.json",
+        "label/stage.json", "label/started.json", "label/yardstick.json",
     ]  # fmt: skip
     assert len((folder / "log.jsonl").read_text().splitlines()) == len(log) + 1
