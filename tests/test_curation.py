@@ -62,6 +62,8 @@ def test_a_quantile_goes_with_what_real_images_have_and_without_a_min():
     assert rule_name(LIKE_REAL) == "agreement ≥ quantile 0.25 of real"
     with pytest.raises(ValueError, match="they have no 'nearest_train'; it goes with agreement"):
         CurateRule(column="nearest_train", real_quantile=0.25)
+    with pytest.raises(KeyError, match="of real"):  # never passed in silence
+        verdict({"agreement": 0.1}, (LIKE_REAL,))
     with pytest.raises(ValueError, match="takes min or real_quantile, not both"):
         CurateRule(column="agreement", min=0.5, real_quantile=0.25)
 
@@ -197,9 +199,9 @@ def test_real_images_set_the_bound_of_their_own_kind(tmp_path):
     judged = verdicts.read().to_pylist()
     assert [row["keep"] for row in judged] == [True, False, False, True, False]
     assert judged[1]["rule"] == "agreement ≥ quantile 0.25 of real"
-    assert judged[1]["reason"] == "agreement is 0.300, real images reach 0.400"
-    assert judged[2]["reason"] == "known_share is 0.500, real images reach 0.800"
-    assert judged[4]["reason"] == "known_share is 0.100, real images reach 0.200"
+    assert judged[1]["reason"] == "agreement is 0.300, the bound by real images 0.400"
+    assert judged[2]["reason"] == "known_share is 0.500, the bound by real images 0.800"
+    assert judged[4]["reason"] == "known_share is 0.100, the bound by real images 0.200"
     assert read_json(folder / "bounds.json") == {
         "agreement ≥ quantile 0.25 of real": {"asked": 0.4},
         "known_share ≥ quantile 0.5 of real": {"asked": 0.8, "free": 0.2},

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from torch.nn import functional
 
-from terraloom.dataset.rows import TrainRows, ValRows
+from terraloom.dataset.rows import TrainRows, ValRows, random_crop
 from terraloom.learning.device import make_fabric
-from terraloom.monitoring import GeneratorMonitor, random_crop
+from terraloom.monitoring import GeneratorMonitor
 from terraloom.segmenting import TrainedSegmenter
 from terraloom.testing import ColourNetwork, toy_classes, toy_rows
 

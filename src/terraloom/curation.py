@@ -23,6 +23,9 @@ VERDICT_SCHEMA: Final = pa.schema(
     ]
 )
 
+Bounds = Mapping[str, Mapping[str, float]]
+"""By rule name and kind of sample: what the quantile of real images comes to."""
+
 
 def curate_samples(
     synthetic: Table,
@@ -137,10 +140,6 @@ def quota_name(quota: CurateQuota) -> str:
     return f"at most {quota.most} of {quota.class_name}, by {quota.by}{order}"
 
 
-Bounds = Mapping[str, Mapping[str, float]]
-"""By rule name and kind of sample: what the quantile of real images comes to."""
-
-
 def _bounds(rules: Sequence[CurateRule], yardstick: Yardstick | None) -> Bounds:
     found: dict[str, dict[str, float]] = {}
     for rule in rules:
@@ -216,6 +215,9 @@ def verdict(
         scores: of the sample, by column. Without agreement it counts as made without a mask.
         rules: in order.
         bounds: of rules that compare with real images, by rule name and kind.
+
+    Raises:
+        KeyError: a rule compares with real images, and `bounds` does not hold it.
     """
     kind = FREE if scores.get("agreement") is None else ASKED
     for rule in rules:
@@ -223,11 +225,11 @@ def verdict(
         if value is None:
             continue
         real = None
-        if rule.real_quantile is not None and bounds is not None:
-            real = bounds[rule_name(rule)].get(kind)
+        if rule.real_quantile is not None:
+            real = (bounds or {})[rule_name(rule)].get(kind)
         least = rule.min if real is None else real
         if (least is not None and value < least) or (rule.max is not None and value > rule.max):
-            beside = "" if real is None else f", real images reach {real:.3f}"
+            beside = "" if real is None else f", the bound by real images {real:.3f}"
             return {
                 "keep": False,
                 "rule": rule_name(rule),

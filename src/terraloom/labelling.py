@@ -8,10 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from terraloom.classes import UNKNOWN, ClassTable
-from terraloom.dataset.rows import ValRows
+from terraloom.dataset.rows import ValRows, random_crop
 from terraloom.ensemble import Ensemble
 from terraloom.files import sha256_of_value
-from terraloom.monitoring import random_crop
 from terraloom.samples import SAMPLE_SCHEMA, decode, decode_view, encode_grey, encode_mask
 from terraloom.seeds import generator_at
 from terraloom.settings import LabelSettings
@@ -148,7 +147,8 @@ def measure_yardstick(
     """Figures of real windows, had they been synthetic: made for their masks, and without one.
 
     Args:
-        val: real rows; windows are drawn from them with replacement.
+        val: real rows; windows are drawn from them with replacement. One without any known pixel
+            counts as made without a mask alone.
         labeller: that of the samples.
         size: side of samples in pixels.
         settings: thresholds, and how many windows.
@@ -161,7 +161,10 @@ def measure_yardstick(
         windows = [random_crop(val, random, size) for _ in range(count)]
         probabilities, agreement = labeller.look([image for image, _ in windows])
         for (_, own), chances, agreed in zip(windows, probabilities, agreement, strict=True):
-            for kind, asked in ((ASKED, own), (FREE, np.full_like(own, UNKNOWN))):
+            free = np.full_like(own, UNKNOWN)
+            for kind, asked in ((ASKED, own), (FREE, free)):
+                if kind == ASKED and not (own != UNKNOWN).any():
+                    continue
                 mask, _ = final_mask(asked, chances, settings)
                 found[kind].append(
                     _plain_figures(asked, mask, chances) | {"unanimity": float(agreed.mean())}

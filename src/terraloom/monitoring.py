@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from terraloom.classes import UNKNOWN, ClassTable
-from terraloom.dataset.rows import TrainRows, ValRows
+from terraloom.dataset.rows import TrainRows, ValRows, random_crop
 from terraloom.fidelity.diversity import vendi_score
 from terraloom.fidelity.kernel import squared_discrepancy
 from terraloom.fidelity.memorisation import Known
@@ -251,16 +251,6 @@ def _variety(features: Float64Array) -> float:
     """Vendi score about the mean of train crops, which has no direction and is left out."""
     apart = features[np.linalg.norm(features, axis=1) > 0]
     return vendi_score(apart).value if len(apart) else 1.0
-
-
-def random_crop(
-    rows: TrainRows | ValRows, random: np.random.Generator, size: int
-) -> tuple[ImageU8, LabelMask]:
-    """Image and mask of a window of a row, both drawn."""
-    row = rows[int(random.integers(len(rows)))]
-    top, left = (int(random.integers(side - size + 1)) for side in row.mask.shape)
-    window = (slice(top, top + size), slice(left, left + size))
-    return row.image[window], row.mask[window]
 
 
 def _shuffled(image: ImageU8, random: np.random.Generator) -> ImageU8:

@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from terraloom.classes import UNKNOWN, ClassTable
-from terraloom.dataset.rows import TrainRows, ValRows
+from terraloom.dataset.rows import TrainRows, ValRows, random_crop
 from terraloom.files import atomic_path
 from terraloom.generators._face import LayoutGenerator
 from terraloom.layouts import layout_figures, layout_log, write_layout_figures, write_layout_grid
-from terraloom.monitoring import GeneratorMonitor, random_crop
+from terraloom.monitoring import GeneratorMonitor
 from terraloom.sample_plan import Makes
 from terraloom.seeds import derive_seed, generator_at
 from terraloom.segmenting import TrainedSegmenter

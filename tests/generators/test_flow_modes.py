@@ -9,6 +9,7 @@ from terraloom.errors import SettingsError
 from terraloom.files import sha256_of
 from terraloom.generators import _flow_distillation
 from terraloom.generators._face import DataShape
+from terraloom.generators._flow_core import _codes
 from terraloom.generators.flow import FlowGenerator, Settings
 from terraloom.learning.batches import draw_batch
 from terraloom.learning.device import make_fabric
@@ -58,6 +59,13 @@ def test_asked_shares_come_out_after_a_short_training(fabric, rows):
         )
     # Each class is seen most where most of it was asked for.
     assert (np.stack(seen).argmax(axis=0) == np.arange(CLASSES)).all()
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 7, 8, 11])
+def test_every_label_comes_back_from_its_digits(classes):
+    codes = _codes(classes)
+    assert codes.abs().eq(1).all()
+    assert (codes @ codes.T).argmax(dim=1).tolist() == list(range(classes))
 
 
 def test_pairs_fit_together_after_a_short_training(fabric, rows):

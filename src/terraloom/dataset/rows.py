@@ -16,7 +16,7 @@ from terraloom.dataset.cache import JoinedRows, PackedRow, Row, RowCache
 from terraloom.errors import NothingLeft, RoleError
 from terraloom.files import sha256_of_value
 from terraloom.tables import Table
-from terraloom.types import Channels, Role
+from terraloom.types import Channels, ImageU8, LabelMask, Role
 
 __all__ = [
     "Row",
@@ -177,3 +177,19 @@ def _row(values: dict[str, Any]) -> PackedRow:
         mask=values["mask"]["bytes"],
         trust=None if trust is None else trust["bytes"],
     )
+
+
+def random_crop(
+    rows: TrainRows | ValRows, random: np.random.Generator, size: int
+) -> tuple[ImageU8, LabelMask]:
+    """Image "height width 3" and mask "height width" of a square window of a row, both drawn.
+
+    Args:
+        rows: each as large as the window, or larger.
+        random: draws the row, then the window's corner.
+        size: side of the window in pixels.
+    """
+    row = rows[int(random.integers(len(rows)))]
+    top, left = (int(random.integers(side - size + 1)) for side in row.mask.shape)
+    window = (slice(top, top + size), slice(left, left + size))
+    return row.image[window], row.mask[window]

@@ -89,7 +89,8 @@ def make_round(
         chain.labeller,
         settings.generate.size,
         settings=settings.label,
-        seed=derive_seed(seed, "labels"),
+        # Every round is held to the same windows.
+        seed=derive_seed(context.seed, "labels"),
     )
     writer = families.member("captioners", _WRITER).build(
         member_settings(settings, "captioners", _WRITER),
