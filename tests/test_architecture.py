@@ -54,6 +54,7 @@ LAYERS = (
         "arm_rows",
         "relabelling",
         "judging",
+        "joining",
         "usefulness",
         "caption_statistics",
         "caption_floors",

@@ -54,6 +54,18 @@ class Arm:
         """Whether curated synthetic samples are among its rows."""
         return bool({"conditional", "unconditional"} & set(self.rows))
 
+    @property
+    def without_samples(self) -> str | None:
+        """The arm that it is where curation keeps nothing: real rows alone, as many of them.
+
+        None where nothing is left without samples, and where they are promised (a ratio).
+        """
+        if "real" not in self.rows or self.rows == ("real",) or self.ratio is not None:
+            return None
+        if "held back" in self.rows:
+            return None
+        return "real" if self.share == 1.0 else f"real@{100 * self.share:g}%"
+
 
 ARMS: Final = {
     arm.name: arm

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from terraloom.arms import RECORDED
 from terraloom.errors import InputError, ProjectBusy, SettingsError
 from terraloom.estimates import estimate_run
 from terraloom.files import (
@@ -26,6 +27,7 @@ from terraloom.files import (
     write_json,
     write_text,
 )
+from terraloom.joining import ChainRuns, join_runs
 from terraloom.judging import judge
 from terraloom.ledger import LEDGER_NAME
 from terraloom.pipeline import Pipeline
@@ -192,28 +194,8 @@ class CrossValidation:
         return True
 
     def _join(self, recipe: str) -> dict[str, Any]:
-        cells: list[dict[str, Any]] = []
-        missing: dict[str, str] = {}
-        rows: dict[str, list[int]] = {}
-        for chain in self.chains:
-            folder = chain.folder / _LAST
-            results = read_json(folder / "results.json")
-            for name, reason in results["missing_because"].items():
-                missing[name] = f"{chain.name}: {reason}"
-            for name, count in results["rows"].items():
-                rows.setdefault(name, []).append(count)
-            for cell in results["cells"]:
-                if "recorded:" in cell["arm"]:
-                    continue
-                stored = read_json(
-                    folder
-                    / "cells"
-                    / f"{cell['architecture']}-{cell['arm']}-{cell['seed']}"
-                    / "result.json"
-                )
-                cells.append({**stored, "fold": chain.fold, "chain": chain.seed})
-        # An arm that one chain lacks cannot be paired; it is named, and left out of all.
-        cells = [cell for cell in cells if cell["arm"] not in missing]
+        joined = join_runs([_runs_of(chain) for chain in self.chains])
+        cells = joined.cells
         if not cells:
             raise InputError("no arm of the benchmark has rows in every chain.")
         classes = self.chains[0].pipeline.context.classes
@@ -228,9 +210,10 @@ class CrossValidation:
         seed = derive_seed(self.settings.project.seed, "benchmark")
         results = judge(cells, classes.names, benchmark, seed)
         results["recipe_sha256"] = recipe
-        results["missing_arms"] = list(missing)
-        results["missing_because"] = missing
-        results["rows"] = {name: round(sum(n) / len(n)) for name, n in rows.items()}
+        results["missing_arms"] = list(joined.missing)
+        results["missing_because"] = joined.missing
+        results["real_alone"] = joined.real_alone
+        results["rows"] = joined.rows
         self._join_ledgers(recipe)
         write_json(self.folder / _LAST / "results.json", results)
         report_of(self.chains[0].pipeline.context, self.folder)
@@ -246,6 +229,18 @@ class CrossValidation:
                 cell = f"{chain.name}/{look['cell']}"
                 lines.append({**look, "recipe_sha256": known, "cell": cell})
         write_text(self.folder / LEDGER_NAME, _as_lines(lines))
+
+
+def _runs_of(chain: Chain) -> ChainRuns:
+    """A chain's own runs, as stored; controls recorded by earlier recipes are not."""
+    results = read_json(chain.folder / _LAST / "results.json")
+    cells = []
+    for cell in results["cells"]:
+        if not cell["arm"].startswith(RECORDED):
+            name = f"{cell['architecture']}-{cell['arm']}-{cell['seed']}"
+            stored = read_json(chain.folder / _LAST / "cells" / name / "result.json")
+            cells.append({**stored, "fold": chain.fold, "chain": chain.seed})
+    return ChainRuns(chain.name, cells, results["rows"], results["missing_because"])
 
 
 def _as_lines(values: Sequence[dict[str, Any]]) -> str:

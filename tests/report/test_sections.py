@@ -12,7 +12,7 @@ from terraloom.report.published_tables import classes_table, models_table
 from terraloom.report.reading import ProjectFiles
 from terraloom.report.sections import embedding_section, published_section
 from terraloom.report.verdict_section import verdict_section
-from terraloom.report.views import FigureView, ListView, TableView, VerdictView
+from terraloom.report.views import FigureView, ListView, TableView, TextView, VerdictView
 from terraloom.report.wording import percent, points
 from terraloom.settings import BenchmarkSettings
 
@@ -65,6 +65,18 @@ def test_several_architectures_are_averaged_first_and_then_told_apart(tmp_path: 
     ]
     first = next(b for b in section.blocks if isinstance(b, VerdictView))
     assert {scope for scope, _, _ in first.arms} <= {"all", "unet", "fpn"}
+
+
+def test_chains_in_which_an_arm_is_real_rows_alone_are_told(tmp_path: Path) -> None:
+    files = _project(tmp_path, ("real", "real+both"), ("unet",), 2)
+    path = tmp_path / "benchmark" / "results.json"
+    results = read_json(path)
+    results["real_alone"] = {"real+both": ["fold-0-seed-1", "fold-2-seed-0"]}
+    results["design"] |= {"folds": 5, "generator_seeds": 3}
+    write_json(path, results)
+    texts = [b.text for b in verdict_section(files).blocks if isinstance(b, TextView)]
+    told = "real+both in 2 of 15 chains (fold-0-seed-1, fold-2-seed-0)"
+    assert any(told in text for text in texts)
 
 
 def test_controls_alone_give_no_verdict_and_no_forest_plot(tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def verdict_section(files: ProjectFiles) -> Section:
     blocks: list[Block] = [_verdict(results, files, first)]
     if results.get("missing_arms"):
         blocks.append(TextView(f"Arms left out: {_left_out(results)}.", "warning"))
+    if results.get("real_alone"):
+        blocks.append(TextView(_real_alone(results), "warning"))
     blocks.append(tables.arms_table(results, first))
     rows = [
         row
@@ -96,6 +98,19 @@ def _left_out(results: Mapping[str, Any]) -> str:
     return "; ".join(
         f"{arm} ({reasons[arm]})" if arm in reasons else f"{arm} (no synthetic row to train on)"
         for arm in results["missing_arms"]
+    )
+
+
+def _real_alone(results: Mapping[str, Any]) -> str:
+    """Arms that curation left without a sample in some chains of a cross-validation."""
+    chains = results["design"]["folds"] * results["design"]["generator_seeds"]
+    told = "; ".join(
+        f"{arm} in {len(names)} of {chains} chains ({', '.join(names)})"
+        for arm, names in results["real_alone"].items()
+    )
+    return (
+        f"Curation kept no sample for {told}. There the arm trains on what is left, real rows "
+        "alone, and takes over those runs: its difference from them is 0."
     )
 
 
