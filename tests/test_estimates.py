@@ -49,6 +49,15 @@ def test_rows_are_bounded_from_the_size_of_the_world(project):
     assert found["benchmark"].work == "8 cells of 16 crops of 64 px"
 
 
+def test_samples_on_made_masks_and_pairs_are_counted(project, tmp_path):
+    text = tiny_project().replace("[generators.flow]", "[generators.layout]\n\n[generators.flow]")
+    (tmp_path / "terraloom.toml").write_text(text)
+    assert lines(project())["generate"].rows == 33 + 2 * 11
+    text = text.replace("[generators.flow]", "[generators.flow]\njoint = true")
+    (tmp_path / "terraloom.toml").write_text(text)
+    assert lines(project())["generate"].rows == 33 + 3 * 11
+
+
 def test_a_captioning_benchmark_is_estimated_where_it_is_on(project, tmp_path):
     off = lines(project())["benchmark-captions"]
     assert (off.seconds, off.work) == (0, "off: [caption_benchmark] names no arms")

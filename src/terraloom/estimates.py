@@ -98,8 +98,12 @@ def estimate_run(pipeline: Pipeline, until: str | None = None) -> list[StageEsti
         # What a member makes stands in its module too, so that nothing need be built to count.
         if getattr(module, "SAMPLES_MASKS", True):
             count += round(settings.generate.conditional_per_row * train)
+            if "layout" in settings.generators:
+                count += round(settings.generate.layout_per_row * train)
         if getattr(module, "SAMPLES_FREELY", False):
             count += round(settings.generate.unconditional_per_row * train)
+        if getattr(options, "joint", False):
+            count += round(settings.generate.joint_per_row * train)
         made += count
         training += getattr(options, "images", 0) / module.TRAINING_RATE * scale
         sampling += count / module.SAMPLING_RATE * scale

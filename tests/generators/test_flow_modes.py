@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 
 from terraloom.errors import SettingsError
 from terraloom.files import sha256_of
@@ -107,9 +106,35 @@ def test_feedback_without_a_labeller_is_refused(fabric):
         generator.sample(torch.zeros(1, SIZE, SIZE).long(), [1])
 
 
-def test_pairs_take_no_feedback():
-    with pytest.raises(ValidationError, match="joint makes its own"):
-        Settings(joint=True, feedback=1.0)
+def test_the_image_of_a_pair_is_the_one_that_its_mask_would_get(fabric, rows):
+    generator = flow(fabric, joint=True, steps=2)
+    train(generator, rows, 20)
+    images, labels = generator.sample_pairs([3, 4])
+    assert torch.equal(images, generator.sample(labels, [3, 4]))
+    assert not torch.equal(images, generator.sample(labels.flip(0), [3, 4]))
+
+
+def test_a_flow_of_pairs_takes_masks_as_well(fabric, rows):
+    generator = flow(fabric, joint=True, steps=4)
+    assert generator.makes == {"conditional", "unconditional", "joint"}
+    train(generator, rows, 200)
+    labels = torch.stack([torch.from_numpy(rows[i].mask[:SIZE, :SIZE]) for i in range(6)]).long()
+    shown = (generator.sample(labels, range(6)).permute(0, 2, 3, 1) * 255).round()
+    read = colour_labeller(fabric).probabilities(list(shown.to(torch.uint8).numpy())).argmax(axis=1)
+    shuffled = np.roll(labels.numpy(), 1, axis=0)
+    assert (read == labels.numpy()).mean() > (read == shuffled).mean() + 0.2
+
+
+def test_what_teaches_masks_leaves_images_alone(fabric, rows):
+    """A mask in the making sees no image, and the other way about."""
+    generator = flow(fabric, joint=True, steps=2)
+    masks = torch.tensor([True, False])
+    labels = torch.full((2, SIZE, SIZE), 255)
+    made = generator.integrate(generator._condition(labels, None, masks), [1, 2])
+    assert not made[0, :3].any()
+    assert made[0, 3:].any()
+    assert made[1, :3].any()
+    assert not made[1, 3:].any()
 
 
 def test_shares_cannot_be_asked_of_a_flow_without_them(fabric):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
@@ -28,6 +28,8 @@ from terraloom.seeds import derive_seed
 
 _REMEMBERED: Final = 4096
 """Training crops whose shares are remembered."""
+MASK_SHARE: Final = 1 / 3
+"""Share of the training images of a `joint` flow that teach it masks; the others teach images."""
 
 
 class Settings(GeneratorSettings):
@@ -54,8 +56,8 @@ class Settings(GeneratorSettings):
     shares: bool = False
     """Whether class shares can be asked for where no mask is given."""
     joint: bool = False
-    """Image and mask are made together, and no mask can be asked for; with `shares`, class shares
-    can."""
+    """Pairs are made as well: the mask first, then its image, by one network; with `shares`, class
+    shares can be asked for. A third of the training images then teach masks."""
     feedback: float = Field(default=0.0, ge=0)
     """Strength of the labeller's gradient while sampling for a mask; 0 is off. It makes samples
     agree with the labeller that steers, so their agreement must be judged by another one. Takes
@@ -67,21 +69,18 @@ class Settings(GeneratorSettings):
     distil_images: int = Field(default=20_000, ge=1)
     """Pairs that the student sees in training, each several times."""
 
-    @model_validator(mode="after")
-    def _joint_takes_no_mask(self) -> "Settings":
-        if self.joint and self.feedback:
-            raise ValueError("feedback needs masks that are asked for; joint makes its own")
-        return self
-
 
 @dataclass(frozen=True)
 class Condition:
     """What a sample is made for."""
 
-    planes: Tensor | None
-    """Label planes "batch class+1 height width"; None where the network makes labels itself."""
+    planes: Tensor
+    """Label planes "batch class+1 height width", the last 1 where the label is free."""
     shares: Tensor | None
     """"batch class+1", the last 1 where shares are given; None where none can be."""
+    made: Tensor | None = None
+    """"batch channel 1 1", 1 for the channels that are made: those of the mask or those of the
+    image; the others are 0 throughout. None where there are no others."""
 
 
 def _codes(num_classes: int) -> Tensor:
@@ -94,6 +93,17 @@ def _codes(num_classes: int) -> Tensor:
     return (2 * (digits & 1) - 1).float()
 
 
+def squared_error(made: Tensor, target: Tensor, *weights: Tensor | None) -> Tensor:
+    """Mean square where the product of the weights is 1; None is 1 everywhere."""
+    given = [weight for weight in weights if weight is not None]
+    if not given:
+        return F.mse_loss(made, target)
+    weight = torch.ones_like(made)
+    for one in given:
+        weight = weight * one
+    return ((made - target).square() * weight).sum() / weight.sum()
+
+
 class Flow:
     """Network, optimiser and loss of the method."""
 
@@ -102,9 +112,9 @@ class Flow:
         self.shape = shape
         self.num_classes = shape.num_classes
         self.fabric = fabric
-        self.makes: frozenset[Making] = (
-            frozenset({"joint"}) if settings.joint else frozenset({"conditional", "unconditional"})
-        )
+        self.makes: frozenset[Making] = frozenset({"conditional", "unconditional"})
+        if settings.joint:
+            self.makes |= {"joint"}
         self.takes_shares = settings.shares
         # Images are standardised, so that the preconditioning may take unit variance for granted.
         self.mean = fabric.to_device(torch.tensor(shape.mean).reshape(1, 3, 1, 1))
@@ -115,7 +125,7 @@ class Flow:
             VelocityUNet(
                 settings.widths,
                 settings.patch,
-                0 if settings.joint else shape.num_classes + 1,
+                shape.num_classes + 1,
                 self.channels,
                 shape.num_classes + 1 if settings.shares else 0,
                 direct=settings.joint,
@@ -164,27 +174,36 @@ class Flow:
         labels[torch.from_numpy(random.random(count) < self.settings.free_share)] = UNKNOWN
         time = torch.from_numpy(random.standard_normal(count, dtype=np.float32)).sigmoid()
         noise = torch.from_numpy(random.standard_normal(tuple(data.shape), dtype=np.float32))
+        draws = random.random(count) if self.settings.shares else None
+        masks = torch.zeros(count, dtype=torch.bool)
+        if self.settings.joint:
+            masks = torch.from_numpy(random.random(count) < MASK_SHARE)
+            labels[masks] = UNKNOWN
         shares = None
-        if self.settings.shares:
+        if draws is not None:
             shares = class_shares(batch.labels, self.num_classes)
             self.memory.remember(shares)
-            # A mask says more than its shares; half of what is shown without one has neither.
-            masked = (labels != UNKNOWN).flatten(1).any(dim=1) & (not self.settings.joint)
-            hidden = torch.from_numpy(random.random(count) < 0.5) & (not self.settings.joint)
-            free = torch.from_numpy(random.random(count) < self.settings.free_share)
-            hidden |= free & self.settings.joint
-            shares[masked | hidden] = 0.0
-        condition = self._condition(labels, shares)
+            # A mask says more than its shares; half of what is shown without one has neither, and
+            # a mask in the making has them but for guidance.
+            hidden = torch.from_numpy(draws) < torch.where(masks, self.settings.free_share, 0.5)
+            hidden |= (labels != UNKNOWN).flatten(1).any(dim=1)
+            shares[hidden] = 0.0
+        condition = self._condition(labels, shares, masks)
         time, noise = self.fabric.to_device(time), self.fabric.to_device(noise)
-        t = time[:, None, None, None]
-        velocity = self._network(
-            t * data + (1 - t) * noise, time, condition.planes, condition.shares
-        )
-        if known is None:
-            loss = F.mse_loss(velocity.float(), data - noise)
-        else:
-            loss = ((velocity.float() - data + noise).square() * known).sum() / known.sum()
+        velocity = self._velocity_at(data, noise, time, condition)
+        loss = squared_error(velocity, data - noise, condition.made, known)
         return self._update(loss, progress)
+
+    def _velocity_at(
+        self, data: Tensor, noise: Tensor, time: Tensor, condition: Condition
+    ) -> Tensor:
+        """The network's velocity at `time` between noise and data, float32."""
+        t = time[:, None, None, None]
+        x = t * data + (1 - t) * noise
+        if condition.made is not None:
+            x = x * condition.made
+        velocity: Tensor = self._network(x, time, condition.planes, condition.shares)
+        return velocity.float()
 
     def _update(self, loss: Tensor, progress: float) -> dict[str, float]:
         for group in self.optimizer.param_groups:
@@ -198,12 +217,7 @@ class Flow:
         return {"loss": round(float(loss.detach()), 5)}
 
     def sample(self, labels: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Integrate from noise (t = 0) to image (t = 1); see the face.
-
-        With `joint`, whose labels cannot be asked for, the image of a pair.
-        """
-        if self.settings.joint:
-            return self.sample_pairs(seeds)[0]
+        """Integrate from noise (t = 0) to image (t = 1); see the face."""
         return self._images(self.integrate(self._condition(labels, None), seeds, labels))
 
     def sample_shares(self, shares: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -219,7 +233,11 @@ class Flow:
     def sample_pairs(
         self, seeds: Sequence[int], shares: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Images "batch 3 height width", 0 … 1, and the labels made with them (`joint`).
+        """Images "batch 3 height width", 0 … 1, and the labels made for them (`joint`).
+
+        p(mask, image) = p(mask) p(image | mask): one network for both, which makes one while the
+        other is noise (here: 0) or known, as UniDiffuser samples conditionally (Bao et al. 2023,
+        arXiv 2303.06555, section 4.2).
 
         Args:
             seeds: one per pair.
@@ -233,10 +251,11 @@ class Flow:
         elif self.settings.shares:
             known = self.memory.known().cpu()
             shares = known[[derive_seed(seed, "shares") % len(known) for seed in seeds]]
-        labels = torch.full((len(seeds), self.shape.size, self.shape.size), UNKNOWN)
-        made = self.integrate(self._condition(labels, shares), seeds)
-        labels = torch.einsum("bphw,cp->bchw", made[:, 3:], self.codes).argmax(dim=1)
-        return self._images(made), labels.cpu()
+        free = torch.full((len(seeds), self.shape.size, self.shape.size), UNKNOWN)
+        masks = torch.ones(len(seeds), dtype=torch.bool)
+        made = self.integrate(self._condition(free, shares, masks), seeds)
+        labels = torch.einsum("bphw,cp->bchw", made[:, 3:], self.codes).argmax(dim=1).cpu()
+        return self.sample(labels, seeds), labels
 
     @torch.no_grad()
     def integrate(
@@ -249,9 +268,9 @@ class Flow:
             seeds: one per sample.
             labels: that `feedback` steers toward; left out, it is off.
         """
-        size = self.shape.size if condition.planes is None else condition.planes.shape[-2:]
-        height, width = (size, size) if isinstance(size, int) else size
+        height, width = condition.planes.shape[-2:]
         x = self.fabric.to_device(seeded_normal(seeds, (self.channels, height, width), "start"))
+        x = x if condition.made is None else x * condition.made
         x = x.contiguous(memory_format=torch.channels_last)
         velocity = self._velocity(condition, labels)
         times = np.linspace(0.0, 1.0, self.settings.steps + 1)
@@ -269,7 +288,7 @@ class Flow:
     ) -> Callable[[Tensor, float], Tensor]:
         """The velocity field with all that steers it."""
         free = self._condition_of_nothing(condition)
-        asked = condition.planes is not None and bool((condition.planes[:, -1] == 0).any())
+        asked = bool((condition.planes[:, -1] == 0).any())
         asked |= condition.shares is not None and bool((condition.shares[:, -1] > 0).any())
         guided = self.settings.guidance > 1 and asked
         strength = self.settings.feedback if labels is not None else 0.0
@@ -281,8 +300,9 @@ class Flow:
                 without: Tensor = self.average(x, time, free.planes, free.shares)
                 found = (without + self.settings.guidance * (found - without)).float()
             if strength and labels is not None:
-                found = found - strength * self._slope(x + (1 - t) * found, labels)
-            return found
+                slope = self._slope((x + (1 - t) * found)[:, :3], labels)
+                found[:, :3] -= strength * slope
+            return found if condition.made is None else found * condition.made
 
         return velocity
 
@@ -317,24 +337,30 @@ class Flow:
         data = torch.cat([images, bits * known], dim=1)
         return data, torch.cat([torch.ones_like(images), known], dim=1)
 
-    def _condition(self, labels: Tensor, shares: Tensor | None) -> Condition:
-        """For masks (255 where free) and shares (rows of zeros where free)."""
-        planes = given = None
-        if not self.settings.joint:
-            planes = label_planes(self.fabric.to_device(labels), self.num_classes)
+    def _condition(
+        self, labels: Tensor, shares: Tensor | None, masks: Tensor | None = None
+    ) -> Condition:
+        """For masks (255 where free) and shares (rows of zeros where free).
+
+        `masks`, "batch", says which samples are masks in the making, not images (`joint`).
+        """
+        planes = label_planes(self.fabric.to_device(labels), self.num_classes)
+        given = made = None
         if self.settings.shares:
             asked = torch.zeros(len(labels), self.num_classes) if shares is None else shares.cpu()
             flag = (asked.sum(dim=1, keepdim=True) > 0).float()
             given = self.fabric.to_device(torch.cat([asked.float(), flag], dim=1))
-        return Condition(planes, given)
+        if self.settings.joint:
+            chosen = torch.zeros(len(labels), dtype=torch.bool) if masks is None else masks
+            of_mask = torch.arange(self.channels) >= 3
+            made = self.fabric.to_device((chosen[:, None] == of_mask).float()[:, :, None, None])
+        return Condition(planes, given, made)
 
     def _condition_of_nothing(self, condition: Condition) -> Condition:
-        planes = condition.planes
-        if planes is not None:
-            planes = torch.zeros_like(planes)
-            planes[:, -1] = 1.0
+        planes = torch.zeros_like(condition.planes)
+        planes[:, -1] = 1.0
         shares = None if condition.shares is None else torch.zeros_like(condition.shares)
-        return Condition(planes, shares)
+        return Condition(planes, shares, condition.made)
 
     def _images(self, data: Tensor) -> Tensor:
         return (data[:, :3] * self.std + self.mean).clamp(0, 1).cpu()

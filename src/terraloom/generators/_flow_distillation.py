@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning_fabric import Fabric
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
@@ -21,7 +20,7 @@ from terraloom.classes import UNKNOWN
 from terraloom.dataset.rows import TrainRows
 from terraloom.files import atomic_path, make_folder
 from terraloom.generators._face import DataShape
-from terraloom.generators._flow_core import Flow, Settings
+from terraloom.generators._flow_core import MASK_SHARE, Flow, Settings, squared_error
 from terraloom.generators._layers import class_shares, seeded_normal
 from terraloom.learning.batches import Batch, batch_of
 from terraloom.progress import meter
@@ -50,19 +49,16 @@ class FlowStudent(Flow):
         """One update on as many pairs as the batch has images; its images are not looked at."""
         assert self._pairs is not None
         picks = random.integers(len(self._pairs.seeds), size=len(batch.images))
-        data, labels, shares = self._pairs.take(picks)
+        data, labels, shares, masks = self._pairs.take(picks)
         seeds = [int(seed) for seed in self._pairs.seeds[picks]]
         data = self.fabric.to_device(data)
         noise = self.fabric.to_device(seeded_normal(seeds, tuple(data.shape[1:]), "start"))
         # Only the times at which the sampler will ask.
         starts = random.integers(self.settings.steps, size=len(picks)) / self.settings.steps
         time = self.fabric.to_device(torch.from_numpy(starts.astype(np.float32)))
-        t = time[:, None, None, None]
-        condition = self._condition(labels, shares)
-        velocity = self._network(
-            t * data + (1 - t) * noise, time, condition.planes, condition.shares
-        )
-        return self._update(F.mse_loss(velocity.float(), data - noise), progress)
+        condition = self._condition(labels, shares, masks)
+        velocity = self._velocity_at(data, noise, time, condition)
+        return self._update(squared_error(velocity, data - noise, condition.made), progress)
 
 
 class _Pairs:
@@ -72,6 +68,7 @@ class _Pairs:
         self._data = np.concatenate([part["data"] for part in parts])
         self._labels = np.concatenate([part["labels"] for part in parts])
         self._shares = np.concatenate([part["shares"] for part in parts])
+        self._masks = np.concatenate([part["masks"] for part in parts])
         self.seeds = np.concatenate([part["seeds"] for part in parts])
 
     @classmethod
@@ -92,12 +89,13 @@ class _Pairs:
                 progress.advance(size)
         return cls([load_file(path) for path in paths])
 
-    def take(self, picks: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """Data, labels and shares of the pairs with these numbers."""
+    def take(self, picks: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Data, labels and shares of the pairs with these numbers, and which make a mask."""
         return (
             torch.from_numpy(self._data[picks].astype(np.float32)),
             torch.from_numpy(self._labels[picks]).long(),
             torch.from_numpy(self._shares[picks]),
+            torch.from_numpy(self._masks[picks]),
         )
 
 
@@ -113,23 +111,23 @@ def _made(
             "geometry",
         )
         shares = class_shares(crops.labels, teacher.num_classes)
-        draws = [generator_at(seed, "pair condition", i).random(2) for i in part]
-        free = torch.tensor([draw[0] < teacher.settings.free_share for draw in draws])
-        bare = torch.tensor([draw[1] < 0.5 for draw in draws])
+        draws = torch.from_numpy(
+            np.stack([generator_at(seed, "pair condition", i).random(3) for i in part])
+        )
+        masks = (draws[:, 2] < MASK_SHARE) & teacher.settings.joint
+        free = (draws[:, 0] < teacher.settings.free_share) | masks
         labels = crops.labels.clone()
-        if teacher.settings.joint:
-            labels[:] = UNKNOWN
-            shares[free] = 0.0
-        else:
-            labels[free] = UNKNOWN
-            shares[~free | bare] = 0.0
+        labels[free] = UNKNOWN
+        bare = draws[:, 1] < torch.where(masks, teacher.settings.free_share, 0.5)
+        shares[~free | bare] = 0.0
         seeds = [derive_seed(seed, "pair noise", i) for i in part]
-        condition = teacher._condition(labels, shares)
+        condition = teacher._condition(labels, shares, masks)
         made = teacher.integrate(condition, seeds)
         yield {
             "data": made.cpu().numpy().astype(np.float16),
             "labels": labels.numpy().astype(np.uint8),
             "shares": shares.numpy().astype(np.float32),
+            "masks": masks.numpy(),
             "seeds": np.array(seeds, dtype=np.int64),
         }
 

@@ -55,7 +55,7 @@ class VelocityUNet(nn.Module):
     Args:
         widths: channels per level, finest first.
         patch: pixels per side that are folded into channels.
-        planes: label planes that condition it; 0 for none.
+        planes: label planes that condition it.
         channels: of data and velocity.
         shares: length of the vector of class shares that conditions it; 0 for none.
         direct: whether a linear path of full rank leads past the levels. Noise has as many
@@ -87,8 +87,7 @@ class VelocityUNet(nn.Module):
         previous = widths[0]
         for width in widths:
             self.down.append(_TimedBlock(previous, width, embedding))
-            if planes:
-                self.mask_down.append(nn.Conv2d(planes, width, 1))
+            self.mask_down.append(nn.Conv2d(planes, width, 1))
             previous = width
         self.middle = _TimedBlock(previous, previous, embedding)
         self.up = nn.ModuleList()
@@ -106,14 +105,14 @@ class VelocityUNet(nn.Module):
             )
 
     def forward(
-        self, x: Tensor, time: Tensor, planes: Tensor | None, shares: Tensor | None = None
+        self, x: Tensor, time: Tensor, planes: Tensor, shares: Tensor | None = None
     ) -> Tensor:
         """Velocity "batch channel height width".
 
         Args:
             x: "batch channel height width".
             time: "batch", 0 noise … 1 data.
-            planes: "batch plane height width"; None where the network takes none.
+            planes: "batch plane height width".
             shares: "batch class+1", the last 1 where shares are given, else all 0.
         """
         half = self.frequencies // 2
@@ -129,19 +128,15 @@ class VelocityUNet(nn.Module):
         variance = t**2 + (1 - t) ** 2
         skip, start = (2 * t - 1) / variance * x, x / variance.sqrt()
         start = F.pixel_unshuffle(start, self.patch)
-        given = start
-        if planes is not None:
-            planes = F.pixel_unshuffle(planes, self.patch)
-            start = torch.cat([start, planes], dim=1)
-        x = self.enter(start)
+        planes = F.pixel_unshuffle(planes, self.patch)
+        x = self.enter(torch.cat([start, planes], dim=1))
         passed = []
         for level, block in enumerate(self.down):
             if level:
                 x = F.avg_pool2d(x, 2)
             x = block(x, embedding)
-            if planes is not None:
-                planes = F.avg_pool2d(planes, 2) if level else planes
-                x = x + self.mask_down[level](planes)
+            planes = F.avg_pool2d(planes, 2) if level else planes
+            x = x + self.mask_down[level](planes)
             passed.append(x)
         x = self.middle(x, embedding)
         for level, block in enumerate(self.up):
@@ -150,7 +145,7 @@ class VelocityUNet(nn.Module):
             x = block(torch.cat([x, passed.pop()], dim=1), embedding)
         rest = self.leave(F.silu(self.normal(x)))
         if self.direct is not None:
-            rest = rest + self.direct(given, embedding)
+            rest = rest + self.direct(start, embedding)
         rest = F.pixel_shuffle(rest, self.patch)
         velocity: Tensor = skip + rest / variance.sqrt()
         return velocity
