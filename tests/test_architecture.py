@@ -22,7 +22,6 @@ LAYERS = (
     ("near_duplicates", "leak_probe"),
     ("caption_index",),
     ("claims", "caption_metrics"),
-    ("caption_benchmark_settings",),
     ("settings", "settings_file"),
     ("sources",),
     ("dataset",),

@@ -2,12 +2,12 @@
 
 import pytest
 
-from terraloom.caption_benchmark_settings import TRAINING_RATE
 from terraloom.estimates import PATCH_BYTES_PER_PIXEL, estimate_build, estimate_run
 from terraloom.files import append_line
 from terraloom.pipeline import Pipeline
 from terraloom.segmenters import unet
 from terraloom.settings import load_settings
+from terraloom.settings.caption_benchmark import TRAINING_RATE
 from terraloom.sources import world
 from terraloom.sources._face import DownloadPlan
 from terraloom.stages import STAGES, stage_named

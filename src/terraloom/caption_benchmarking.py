@@ -18,7 +18,6 @@ from lightning_fabric import Fabric
 
 from terraloom.arm_rows import ArmRows, Inputs
 from terraloom.arms import ARMS, RECORDED, is_control
-from terraloom.caption_benchmark_settings import CaptionBenchmarkSettings
 from terraloom.caption_floors import (
     CEILING,
     CONSTANT,
@@ -51,6 +50,7 @@ from terraloom.progress import console
 from terraloom.redundancy import exact_redundancy, normalised_redundancy
 from terraloom.samples import decode_view
 from terraloom.seeds import derive_seed
+from terraloom.settings.caption_benchmark import CaptionBenchmarkSettings
 from terraloom.tables import MANIFEST, Shard, Table, shards_of, write_table
 from terraloom.types import ImageU8
 

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from terraloom import families
-from terraloom.caption_benchmark_settings import SMALL, TRAINING_RATE
 from terraloom.dataset.patches import window_grid
 from terraloom.files import read_json
 from terraloom.pipeline import Pipeline, stage_errors, stage_seconds
 from terraloom.settings import Settings, TrainingSettings, member_settings
+from terraloom.settings.caption_benchmark import SMALL, TRAINING_RATE
 from terraloom.sources._face import DownloadPlan, PlanningSource
 from terraloom.stages import CAPTION_BENCHMARK, STAGES, stage_named
 from terraloom.tables import MANIFEST, Table

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from terraloom.caption_benchmark_settings import CaptionBenchmarkSettings
 from terraloom.captioners._face import Scene
 from terraloom.captioners.template import Settings as TemplateSettings
 from terraloom.captioners.template import build
 from terraloom.captioning import caption_rows
 from terraloom.image_to_text.captioned import captioned_train, captioned_val
 from terraloom.samples import decode
+from terraloom.settings.caption_benchmark import CaptionBenchmarkSettings
 from terraloom.tables import Table, shards_of, write_table
 from terraloom.testing import toy_classes, toy_rows
 

@@ -18,11 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from terraloom.caption_benchmark_settings import (
-    SMALL,
-    CaptionBenchmarkSettings,
-    CaptionNetworkSettings,
-)
 from terraloom.dataset.rows import channel_statistics
 from terraloom.errors import BadCheckpoint, InputError, SettingsError
 from terraloom.image_to_text.captioned import CaptionedTrain
@@ -30,6 +25,11 @@ from terraloom.image_to_text.words import WordTokenizer
 from terraloom.learning._torchvision_repair import repair_torchvision
 from terraloom.learning.published_weights import check_safetensors, told_clearly
 from terraloom.seeds import derive_seed
+from terraloom.settings.caption_benchmark import (
+    SMALL,
+    CaptionBenchmarkSettings,
+    CaptionNetworkSettings,
+)
 from terraloom.types import Channels, ImageU8
 
 _OTHERWISE: Final = f'or train the small network with model = "{SMALL}"'

@@ -17,7 +17,6 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from terraloom.caption_benchmark_settings import CaptionBenchmarkSettings
 from terraloom.errors import BadCheckpoint, DivergedTraining, NewerFormat, RoleError, StageMissing
 from terraloom.files import append_line, make_folder, read_json, write_json
 from terraloom.image_to_text.captioned import CaptionedTrain, CaptionedVal
@@ -29,6 +28,7 @@ from terraloom.learning.loader import Loader
 from terraloom.learning.loop import LoopPlan, finish_loop, run_loop
 from terraloom.learning.schedule import rate_factor
 from terraloom.seeds import generator_at
+from terraloom.settings.caption_benchmark import CaptionBenchmarkSettings
 from terraloom.types import ImageU8
 
 STATE: Final = "state.json"

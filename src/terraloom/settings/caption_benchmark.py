@@ -2,9 +2,10 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from terraloom.arms import ARMS
+from terraloom.settings._section import Section
 
 SMALL: Final = "small"
 """The network that is built from `[caption_benchmark.network]` and starts from nothing."""
@@ -14,13 +15,7 @@ CAPTIONED: Final = frozenset({"real", "conditional", "unconditional", "unfiltere
 """Kinds of rows that carry captions of their own."""
 
 
-class _Section(BaseModel):
-    """A table of the settings file: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class CaptionTrainingSettings(_Section):
+class CaptionTrainingSettings(Section):
     """One training of a captioner, counted in images."""
 
     images: int = Field(default=16_000, ge=1)
@@ -45,7 +40,7 @@ class CaptionTrainingSettings(_Section):
     """Evaluations on val; the weights with the smallest loss are kept."""
 
 
-class CaptionNetworkSettings(_Section):
+class CaptionNetworkSettings(Section):
     """The small network: a vision transformer and a GPT-2 decoder that looks at it."""
 
     width: int = Field(default=64, ge=8)
@@ -66,7 +61,7 @@ class CaptionNetworkSettings(_Section):
     """Longest caption in words and signs, learned and written."""
 
 
-class CaptionBenchmarkSettings(_Section):
+class CaptionBenchmarkSettings(Section):
     """Does the synthetic data help a captioner? Off unless arms are named."""
 
     arms: tuple[str, ...] = ()
