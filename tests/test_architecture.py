@@ -59,6 +59,7 @@ LAYERS = (
         "caption_floors",
     ),
     ("caption_judging",),
+    ("caption_joining",),
     ("benchmarking", "caption_benchmarking"),
     ("testing",),
     ("report",),

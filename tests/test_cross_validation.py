@@ -12,6 +12,7 @@ from terraloom.ledger import looks_at_test
 from terraloom.settings import load_settings
 from terraloom.tables import Table
 from terraloom.testing import tiny_project
+from tests.image_to_text.toy import settings as captioner_settings
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +28,23 @@ def settings(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(settings, tmp_path_factory):
-    validation = CrossValidation(settings, tmp_path_factory.mktemp("cross"), folds=2, seeds=2)
+def both(settings):
+    """With a captioning benchmark, as tiny."""
+    return settings.model_copy(update={"caption_benchmark": captioner_settings("real")})
+
+
+@pytest.fixture(scope="module")
+def finished(both, tmp_path_factory):
+    validation = CrossValidation(both, tmp_path_factory.mktemp("cross"), folds=2, seeds=2)
     return validation, validation.run()
 
 
 def rows_of(chain):
     return Table.open(chain.folder / "build" / "samples").read(["id", "place", "split"]).to_pylist()
+
+
+def splits_of(chain):
+    return [row["split"] for row in rows_of(chain)]
 
 
 def test_every_place_is_test_in_one_fold_of_each_seed(finished):
@@ -91,16 +102,30 @@ def test_each_look_of_each_chain_is_in_the_joint_ledger_under_one_recipe(finishe
     assert (validation.folder / "report" / "report.html").exists()
 
 
-def test_what_is_done_is_not_done_again_and_more_seeds_go_on_from_there(finished, settings):
+def test_captioners_of_all_chains_are_judged_together(finished):
+    validation, results = finished
+    joined = read_json(validation.folder / "benchmark-captions" / "results.json")
+    assert joined["recipe_sha256"] == results["recipe_sha256"]
+    assert joined["test_places"] == results["design"]["test_places"]
+    assert (joined["design"]["folds"], joined["design"]["seeds"]) == (2, 2)
+    row = joined["table"][0]
+    assert (row["arm"], row["runs"]) == ("real", 2)
+    tested = sum(split == "test" for c in validation.chains for split in splits_of(c))
+    assert row["captions"] == tested * joined["design"]["captioner_seeds"]
+    page = (validation.folder / "report" / "report.md").read_text()
+    assert "2 folds make up a run" in page
+
+
+def test_what_is_done_is_not_done_again_and_more_seeds_go_on_from_there(finished, both):
     validation, results = finished
     logs = {chain.name: (chain.folder / "log.jsonl").read_text() for chain in validation.chains}
-    again = CrossValidation(settings, validation.folder, folds=2, seeds=2)
+    again = CrossValidation(both, validation.folder, folds=2, seeds=2)
     assert again.estimate()["left"] == 0
     assert again.run() == results
     assert logs == {
         chain.name: (chain.folder / "log.jsonl").read_text() for chain in validation.chains
     }
-    more = CrossValidation(settings, validation.folder, folds=2, seeds=3).estimate()
+    more = CrossValidation(both, validation.folder, folds=2, seeds=3).estimate()
     assert (more["chains"], more["left"]) == (6, 2)
     assert more["seconds"] > 0
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from terraloom.arms import RECORDED
+from terraloom.caption_joining import join_captions, read_caption_chain
 from terraloom.errors import InputError, ProjectBusy, SettingsError
 from terraloom.estimates import estimate_run
 from terraloom.files import (
@@ -34,10 +35,10 @@ from terraloom.pipeline import Pipeline
 from terraloom.progress import console
 from terraloom.seeds import derive_seed
 from terraloom.settings import Settings
-from terraloom.stages import SETTINGS_COPY, report_of, stage_named
+from terraloom.stages import CAPTION_BENCHMARK, SETTINGS_COPY, report_of, stage_named
 
 CHAINS: Final = "chains"
-_LAST: Final = "benchmark"
+_BENCHMARK: Final = "benchmark"
 _WAIT_S: Final = 10.0
 
 
@@ -61,9 +62,16 @@ class Chain:
         return self.pipeline.context.project.folder
 
     @property
+    def last(self) -> str:
+        """The last stage that is run: the captioners' benchmark where it is on."""
+        settings = self.pipeline.context.settings
+        return CAPTION_BENCHMARK if settings.caption_benchmark.is_on else _BENCHMARK
+
+    @property
     def is_done(self) -> bool:
-        """Whether its benchmark is finished with these settings."""
-        return self.pipeline.state(stage_named(_LAST)) == "done"
+        """Whether its benchmarks are finished with these settings."""
+        stages = [stage_named(name) for name in dict.fromkeys((_BENCHMARK, self.last))]
+        return all(self.pipeline.state(stage) == "done" for stage in stages)
 
 
 class CrossValidation:
@@ -72,7 +80,8 @@ class CrossValidation:
     Args:
         settings: of every chain; `project.seed` and `split.fold` are set per chain. Where
             `benchmark.seeds` is more than 1, segmenter seeds are nested in generator seeds.
-        folder: receives `chains/`, `inputs/`, `benchmark/` and the ledger of looks at test.
+        folder: receives `chains/`, `inputs/`, `benchmark/`, `benchmark-captions/` where it is on,
+            and the ledger of looks at test.
         folds: grouped folds over all places.
         seeds: of the whole chain, per fold.
 
@@ -150,7 +159,7 @@ class CrossValidation:
         left = [chain for chain in self.chains if not chain.is_done]
         seconds = 0.0
         for chain in left:
-            lines = estimate_run(chain.pipeline, until=_LAST)
+            lines = estimate_run(chain.pipeline, until=chain.last)
             seconds += sum(line.seconds or 0.0 for line in lines)
         return {
             "folds": self.folds,
@@ -160,6 +169,8 @@ class CrossValidation:
             "cells_per_chain": len(self.settings.benchmark.every_arm)
             * len(self.settings.benchmark.architectures)
             * self.settings.benchmark.seeds,
+            "captioners_per_chain": len(self.settings.caption_benchmark.arms)
+            * self.settings.caption_benchmark.seeds,
             "seconds": round(seconds, 1),
         }
 
@@ -187,7 +198,7 @@ class CrossValidation:
             soft_wrap=True,
         )
         try:
-            chain.pipeline.run(until=_LAST)
+            chain.pipeline.run(until=chain.last)
         except ProjectBusy:
             console.print("  another process works on it", soft_wrap=True)
             return False
@@ -215,17 +226,33 @@ class CrossValidation:
         results["real_alone"] = joined.real_alone
         results["rows"] = joined.rows
         self._join_ledgers(recipe)
-        write_json(self.folder / _LAST / "results.json", results)
+        write_json(self.folder / _BENCHMARK / "results.json", results)
+        if self.settings.caption_benchmark.is_on:
+            self._join_captions(recipe)
         report_of(self.chains[0].pipeline.context, self.folder)
         return results
+
+    def _join_captions(self, recipe: str) -> None:
+        chains = [
+            read_caption_chain(chain.folder / CAPTION_BENCHMARK, chain.name, chain.fold, chain.seed)
+            for chain in self.chains
+        ]
+        results = join_captions(
+            chains,
+            draws=self.settings.caption_benchmark.draws,
+            seed=derive_seed(self.settings.project.seed, "caption benchmark"),
+        )
+        results["recipe_sha256"] = recipe
+        write_json(self.folder / CAPTION_BENCHMARK / "results.json", results)
 
     def _join_ledgers(self, recipe: str) -> None:
         """Every look at test of every chain; those of the present settings under one recipe."""
         lines = []
         for chain in self.chains:
-            own = read_json(chain.folder / _LAST / "recipe.json")["sha256"]
+            stages = dict.fromkeys((_BENCHMARK, chain.last))
+            own = {read_json(chain.folder / name / "recipe.json")["sha256"] for name in stages}
             for look in read_lines(chain.folder / LEDGER_NAME):
-                known = recipe if look["recipe_sha256"] == own else look["recipe_sha256"]
+                known = recipe if look["recipe_sha256"] in own else look["recipe_sha256"]
                 cell = f"{chain.name}/{look['cell']}"
                 lines.append({**look, "recipe_sha256": known, "cell": cell})
         write_text(self.folder / LEDGER_NAME, _as_lines(lines))
@@ -233,12 +260,12 @@ class CrossValidation:
 
 def _runs_of(chain: Chain) -> ChainRuns:
     """A chain's own runs, as stored; controls recorded by earlier recipes are not."""
-    results = read_json(chain.folder / _LAST / "results.json")
+    results = read_json(chain.folder / _BENCHMARK / "results.json")
     cells = []
     for cell in results["cells"]:
         if not cell["arm"].startswith(RECORDED):
             name = f"{cell['architecture']}-{cell['arm']}-{cell['seed']}"
-            stored = read_json(chain.folder / _LAST / "cells" / name / "result.json")
+            stored = read_json(chain.folder / _BENCHMARK / "cells" / name / "result.json")
             cells.append({**stored, "fold": chain.fold, "chain": chain.seed})
     return ChainRuns(chain.name, cells, results["rows"], results["missing_because"])
 

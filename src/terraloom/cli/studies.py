@@ -17,6 +17,7 @@ from terraloom.settings import CONFIG_NAME, load_settings
 from terraloom.terminal import (
     duration,
     output,
+    print_caption_results,
     print_results,
     print_view,
 )
@@ -55,16 +56,21 @@ def cross_validate(
     if dry_run and as_json:
         print(json.dumps(estimate, indent=1))
         return
+    each = f"{estimate['cells_per_chain']} trainings"
+    if estimate["captioners_per_chain"]:
+        each += f" and {estimate['captioners_per_chain']} of captioners"
     told = (
         f"{estimate['left']} of {estimate['chains']} chains left ({estimate['folds']} folds, "
-        f"{estimate['seeds']} seeds, {estimate['cells_per_chain']} trainings each), about "
-        f"{duration(estimate['seconds'])} on two CPU cores"
+        f"{estimate['seeds']} seeds, {each} each), about {duration(estimate['seconds'])} on two "
+        "CPU cores"
     )
     (output if dry_run else console).print(told, soft_wrap=True)
     if dry_run:
         return
     validation.run()
     print_results(validation.folder, as_json)
+    if settings.caption_benchmark.is_on and not as_json:
+        print_caption_results(validation.folder, as_json)
 
 
 @app.command()

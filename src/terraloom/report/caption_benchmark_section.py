@@ -9,6 +9,7 @@ from terraloom.report import tables
 from terraloom.report.marking import claims_legend, marked
 from terraloom.report.pictures import mask_picture, photo
 from terraloom.report.reading import ProjectFiles, evenly, image_of, mask_of
+from terraloom.report.verdict_section import real_alone
 from terraloom.report.views import (
     Block,
     Card,
@@ -51,6 +52,8 @@ def caption_benchmark_sections(files: ProjectFiles, classes: ClassTable) -> tupl
     if results["missing_arms"]:
         told = f"Left out for want of a captioned row: {listed(results['missing_arms'])}."
         blocks.append(TextView(told, "warning"))
+    if results.get("real_alone"):
+        blocks.append(TextView(real_alone(results), "warning"))
     blocks += [
         claims_table(results),
         overlap_table(results),
@@ -203,12 +206,27 @@ def _rests_on(results: Mapping[str, Any]) -> ListView:
         "schedule; only rows and captions differ, and the words that are learned are those of the "
         "arm's own training captions. The weights kept are those with the least loss on val "
         f"captions of {plural(design['val_rows'], 'image')}.",
-        f"{plural(design['seeds'], 'seed')} nested in one generator seed: the intervals hold the "
-        "spread over test places and trainings, and none of the spread over generator trainings.",
+        _seeds(design),
         f"Captions are targets here, never inputs; what their writers saw: {listed(saw) or '–'}. "
         "A captioner sees the image alone.",
     ]
     return ListView("What this rests on", tuple(items), (RESULTS,))
+
+
+def _seeds(design: Mapping[str, Any]) -> str:
+    """What varied between the runs."""
+    if "folds" in design:
+        return (
+            f"{plural(design['folds'], 'fold')} make up a run, so that every place is test once, "
+            f"and {plural(design['seeds'], 'seed')} of the whole chain are the runs; "
+            f"{plural(design['captioner_seeds'], 'captioner')} of each are summed. The intervals "
+            "hold the spread over places and chains; document frequencies of CIDEr-D are each "
+            "fold's own."
+        )
+    return (
+        f"{plural(design['seeds'], 'seed')} nested in one generator seed: the intervals hold the "
+        "spread over test places and trainings, and none of the spread over generator trainings."
+    )
 
 
 def _cautions(results: Mapping[str, Any]) -> list[Block]:

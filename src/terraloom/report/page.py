@@ -65,7 +65,8 @@ def write_report(
     told: list[Section] = [verdict_section(files), *([curves] if curves is not None else [])]
     # A cross-validation holds no data of its own: each of its chains is a project with its page.
     if files.chains:
-        told += [floors_section(files), sections.chains_section(files)]
+        told += [floors_section(files), *caption_benchmark_sections(files, classes)]
+        told.append(sections.chains_section(files))
     else:
         told += _run_sections(files, classes)
     told.append(sections.published_section(files))

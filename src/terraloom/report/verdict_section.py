@@ -42,7 +42,7 @@ def verdict_section(files: ProjectFiles) -> Section:
     if results.get("missing_arms"):
         blocks.append(TextView(f"Arms left out: {_left_out(results)}.", "warning"))
     if results.get("real_alone"):
-        blocks.append(TextView(_real_alone(results), "warning"))
+        blocks.append(TextView(real_alone(results), "warning"))
     blocks.append(tables.arms_table(results, first))
     rows = [
         row
@@ -101,7 +101,7 @@ def _left_out(results: Mapping[str, Any]) -> str:
     )
 
 
-def _real_alone(results: Mapping[str, Any]) -> str:
+def real_alone(results: Mapping[str, Any]) -> str:
     """Arms that curation left without a sample in some chains of a cross-validation."""
     chains = results["design"]["folds"] * results["design"]["generator_seeds"]
     told = "; ".join(
