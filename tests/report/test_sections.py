@@ -67,16 +67,20 @@ def test_several_architectures_are_averaged_first_and_then_told_apart(tmp_path: 
     assert {scope for scope, _, _ in first.arms} <= {"all", "unet", "fpn"}
 
 
+MOST = [f"fold-{fold}-seed-{seed}" for fold in range(4) for seed in range(3)]
+
+
 def test_chains_in_which_an_arm_is_real_rows_alone_are_told(tmp_path: Path) -> None:
     files = _project(tmp_path, ("real", "real+both"), ("unet",), 2)
     path = tmp_path / "benchmark" / "results.json"
     results = read_json(path)
-    results["real_alone"] = {"real+both": ["fold-0-seed-1", "fold-2-seed-0"]}
+    results["real_alone"] = {"real+both": ["fold-0-seed-1", "fold-2-seed-0"], "unfiltered": MOST}
     results["design"] |= {"folds": 5, "generator_seeds": 3}
     write_json(path, results)
     texts = [b.text for b in verdict_section(files).blocks if isinstance(b, TextView)]
     told = "real+both in 2 of 15 chains (fold-0-seed-1, fold-2-seed-0)"
     assert any(told in text for text in texts)
+    assert any("What is said of unfiltered rests on 3 chains" in text for text in texts)
 
 
 def test_controls_alone_give_no_verdict_and_no_forest_plot(tmp_path: Path) -> None:

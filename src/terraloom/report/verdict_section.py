@@ -108,9 +108,15 @@ def real_alone(results: Mapping[str, Any]) -> str:
         f"{arm} in {len(names)} of {chains} chains ({', '.join(names)})"
         for arm, names in results["real_alone"].items()
     )
+    few = [
+        f"{arm} rests on {plural(chains - len(names), 'chain')}"
+        for arm, names in results["real_alone"].items()
+        if 2 * len(names) > chains
+    ]
     return (
         f"Curation kept no sample for {told}. There the arm trains on what is left, real rows "
         "alone, and takes over those runs: its difference from them is 0."
+        + (f" What is said of {listed(few)}, whatever its interval." if few else "")
     )
 
 
