@@ -293,3 +293,10 @@ def test_spreads_tell_generator_and_segmenter_seeds_apart():
 def test_the_a_a_check_runs_over_folds_too():
     folds = [matrices(0.7, places=10), matrices(0.7, places=10, seed=3)]
     assert false_alarm_rate(folds, seed=0, resamples=100, draws=100) <= 0.06
+
+
+def test_the_sentence_ends_on_the_digits_of_the_table():
+    found = Estimate(-0.020498, -0.048, 0.016)
+    told = sentence("synthetic", "no evidence", {"real": (found, 0.03)})
+    assert f"{100 * found.to_json()['mean']:+.1f} points" in told
+    assert "-2.1 points" in told

@@ -229,13 +229,13 @@ def _sentence(
     what, scale, unit, short = _TOLD[figure]
     digits = 1 if scale > 1 else 2
     told = "; ".join(
-        f"{scale * d.mean:+.{digits}f} {unit} against {control} (95 % interval "
-        f"{scale * d.low:+.{digits}f} to {scale * d.high:+.{digits}f})"
-        for control, (d, _) in against.items()
+        f"{scale * d['mean']:+.{digits}f} {unit} against {control} (95 % interval "
+        f"{scale * d['low']:+.{digits}f} to {scale * d['high']:+.{digits}f})"
+        for control, d in ((control, found.to_json()) for control, (found, _) in against.items())
     )
     if word != "no evidence":
         return f"{arm} {word} {what}: {told}."
-    smallest = max(effect for _, effect in against.values())
+    smallest = round(max(effect for _, effect in against.values()), 5)
     return (
         f"{arm}: no evidence that it helps or hurts {what}: {told}. This design would see an "
         f"effect of about {scale * smallest:.{digits}f} {short}."

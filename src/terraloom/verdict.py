@@ -290,17 +290,21 @@ def false_alarm_rate(
 
 
 def sentence(arm: str, word: Word, differences: Mapping[str, tuple[Estimate, float]]) -> str:
-    """The verdict of one arm in a sentence."""
+    """The verdict of one arm in a sentence, of the figures as results keep them.
+
+    A table that rounds what was rounded before must not end on another digit.
+    """
+    kept = {control: d.to_json() for control, (d, _) in differences.items()}
     told = "; ".join(
-        f"{100 * d.mean:+.1f} points of macro F1 against {control} "
-        f"(95 % interval {100 * d.low:+.1f} to {100 * d.high:+.1f})"
-        for control, (d, _) in differences.items()
+        f"{100 * d['mean']:+.1f} points of macro F1 against {control} "
+        f"(95 % interval {100 * d['low']:+.1f} to {100 * d['high']:+.1f})"
+        for control, d in kept.items()
     )
     if word == "helps":
         return f"{arm} helps: {told}."
     if word == "hurts":
         return f"{arm} hurts: {told}."
-    smallest = max(effect for _, effect in differences.values())
+    smallest = round(max(effect for _, effect in differences.values()), 5)
     return (
         f"{arm}: no evidence that it helps or hurts: {told}. "
         f"This design would see an effect of about {100 * smallest:.1f} points."
