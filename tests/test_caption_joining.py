@@ -105,6 +105,7 @@ def test_a_planted_gain_is_found_and_the_design_told():
 def test_where_curation_kept_nothing_captioners_learn_from_real_rows_alone():
     results = join_captions(every(["real", "real+both", "synthetic"], (1, 0)), draws=200, seed=1)
     assert results["missing_arms"] == ["synthetic"]
+    assert results["design"]["arms"] == ["real", "real+both"]
     assert results["real_alone"] == {"real+both": ["fold-1-seed-0"]}
     assert row_of(results, "real+both")["kind"] == "arm"
     assert row_of(results, "real+both")["runs"] == SEEDS

@@ -35,6 +35,7 @@ def test_a_chain_that_kept_nothing_takes_over_the_runs_of_real():
 def test_an_arm_that_no_chain_has_is_left_out():
     joined = join_runs([chain(n, ["real"], ["real+both"]) for n in (0, 1)])
     assert joined.missing == {"real+both": f"fold-1: {NOTHING}"}
+    assert joined.rows == {"real": 100}
     assert joined.real_alone == {}
     assert set(confusions(joined)) == {("real", 0), ("real", 1)}
 
@@ -43,6 +44,20 @@ def test_an_arm_without_real_rows_is_left_out_of_all_chains_when_one_lacks_it():
     joined = join_runs([chain(0, ["real", "synthetic"]), chain(1, ["real"], ["synthetic"])])
     assert joined.missing == {"synthetic": f"fold-1: {NOTHING}"}
     assert set(confusions(joined)) == {("real", 0), ("real", 1)}
+    assert joined.rows == {"real": 100}
+
+
+def test_an_arm_that_one_chain_has_nothing_to_put_in_place_of_is_left_out_altogether():
+    share, both = "real@25%", "real+both@25%"
+    joined = join_runs(
+        [
+            chain(0, ["real", share, both]),
+            chain(1, ["real", share], [both]),
+            chain(2, ["real"], [both]),
+        ]
+    )
+    assert list(joined.missing) == [both]
+    assert joined.real_alone == {}
 
 
 def test_a_ratio_that_was_promised_is_not_filled_up_with_nothing():

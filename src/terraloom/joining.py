@@ -58,5 +58,9 @@ def join_runs(chains: Sequence[ChainRuns]) -> JoinedRuns:
         for name, count in rows.items():
             counts.setdefault(name, []).append(count)
     joined.cells[:] = [cell for cell in joined.cells if cell["arm"] not in joined.missing]
-    joined.rows.update({name: round(sum(n) / len(n)) for name, n in counts.items()})
+    for name, found in counts.items():
+        if name not in joined.missing:
+            joined.rows[name] = round(sum(found) / len(found))
+    for name in joined.missing:
+        joined.real_alone.pop(name, None)
     return joined

@@ -56,6 +56,7 @@ def main() -> None:
 
 
 def pipeline_of(config: Path, out: Path | None) -> Any:  # noqa: ANN401 - imported late
+    """The pipeline of a settings file, in its own folder where no other is given."""
     from terraloom.pipeline import Pipeline
 
     settings = load_settings(config)
@@ -64,6 +65,7 @@ def pipeline_of(config: Path, out: Path | None) -> Any:  # noqa: ANN401 - import
 
 
 def run_stage(pipeline: Any, name: str, as_json: bool) -> None:  # noqa: ANN401
+    """Run one stage and print its folder, or its record."""
     pipeline.run(only=name)
     record = pipeline.context.project.stage(name).record() or {}
     if as_json:
@@ -73,6 +75,7 @@ def run_stage(pipeline: Any, name: str, as_json: bool) -> None:  # noqa: ANN401
 
 
 def forget_failed(pipeline: Any) -> None:  # noqa: ANN401
+    """Let what failed for good be tried again, and say how much that is."""
     from terraloom.progress import console
 
     count = pipeline.retry_failed()
@@ -82,6 +85,7 @@ def forget_failed(pipeline: Any) -> None:  # noqa: ANN401
 
 
 def check_engine(engine: str) -> None:
+    """Refuse an engine that is not there."""
     if engine != "local":
         from terraloom.errors import InputError
 

@@ -91,32 +91,18 @@ def run(
         print_results(pipeline.context.project.folder, as_json)
 
 
-@app.command()
-def build(
-    config: ConfigArgument = Path(CONFIG_NAME),
-    out: OutOption = None,
-    retry_failed: RetryOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Find, cut and split image-mask pairs, and test for leaks."""
-    pipeline = pipeline_of(config, out)
-    if retry_failed:
-        forget_failed(pipeline)
-    run_stage(pipeline, "build", as_json)
-
-
-@app.command()
-def caption(
-    config: ConfigArgument = Path(CONFIG_NAME),
-    out: OutOption = None,
-    retry_failed: RetryOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Caption every sample."""
-    pipeline = pipeline_of(config, out)
-    if retry_failed:
-        forget_failed(pipeline)
-    run_stage(pipeline, "caption", as_json)
+def _retrying_command(name: str, help_text: str) -> None:
+    @app.command(name=name, help=help_text)
+    def command(
+        config: ConfigArgument = Path(CONFIG_NAME),
+        out: OutOption = None,
+        retry_failed: RetryOption = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        pipeline = pipeline_of(config, out)
+        if retry_failed:
+            forget_failed(pipeline)
+        run_stage(pipeline, name, as_json)
 
 
 def _stage_command(name: str, help_text: str) -> None:
@@ -129,6 +115,8 @@ def _stage_command(name: str, help_text: str) -> None:
         run_stage(pipeline_of(config, out), name, as_json)
 
 
+_retrying_command("build", "Find, cut and split image-mask pairs, and test for leaks.")
+_retrying_command("caption", "Caption every sample.")
 _stage_command("segment", "Train the segmenter that labels and measures.")
 _stage_command("generate", "Train generators and make synthetic samples.")
 _stage_command("label", "Give synthetic images their masks.")

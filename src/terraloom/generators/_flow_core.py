@@ -236,8 +236,8 @@ class Flow:
         """Images "batch 3 height width", 0 … 1, and the labels made for them (`joint`).
 
         p(mask, image) = p(mask) p(image | mask): one network for both, which makes one while the
-        other is noise (here: 0) or known, as UniDiffuser samples conditionally (Bao et al. 2023,
-        arXiv 2303.06555, section 4.2).
+        other is unknown (here: 0) or known, after UniDiffuser (Bao et al. 2023, arXiv 2303.06555),
+        where the unknown part is noise.
 
         Args:
             seeds: one per pair.
