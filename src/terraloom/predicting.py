@@ -20,8 +20,9 @@ from terraloom.prediction.areas import cell_areas, counts_by_cell
 from terraloom.prediction.scenes import InputScene, open_scene
 from terraloom.prediction.tiling import Axis, Block, default_overlap
 from terraloom.progress import Meter, meter
-from terraloom.raster.geotiff import MapWriter, block_cache, files_of, map_writer
+from terraloom.raster.geotiff import block_cache, files_of
 from terraloom.raster.grid import Window
+from terraloom.raster.map_writing import MapWriter, map_writer
 from terraloom.segmenting import TrainedSegmenter
 from terraloom.types import Float32Array, Float64Array, ImageU8, Int64Array, LabelMask
 

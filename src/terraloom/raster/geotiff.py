@@ -1,16 +1,15 @@
-"""GeoTIFF in and out."""
+"""GeoTIFF in and out, pixels by the window."""
 
 import math
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
-from glob import escape
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 # Megabytes of decoded blocks per process; GDAL reads this once. A block row of a 1° composite takes
 # 100 of them, and GDAL's own default, a share of all memory, would grow with the machine.
@@ -22,17 +21,16 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import DatasetWriter, MemoryFile
+from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 
-from terraloom.errors import InputError, PairError, RunError, TilesDisagree, UnreadableFile
-from terraloom.files import atomic_path, make_folder
+from terraloom.errors import InputError, PairError, TilesDisagree, UnreadableFile
+from terraloom.files import atomic_path
 from terraloom.raster.block_checksums import BlockChecks
 from terraloom.raster.grid import Grid, Window, is_geographic
 from terraloom.raster.warp import full_turns, nearest_axes, nearest_pixels
 
 _MAX_HANDLES: Final = 24
-_SIDECARS: Final = (".aux.xml", ".ovr", ".msk")
 _local: Final = threading.local()
 
 
@@ -77,7 +75,7 @@ def read_info(path: Path) -> RasterInfo:
     Raises:
         UnreadableFile: the file is missing, truncated or no raster.
     """
-    with _reading(path) as file:
+    with reading(path) as file:
         return RasterInfo(
             None if file.crs is None else _grid_of(file),
             file.height,
@@ -134,7 +132,7 @@ def read_onto(
     covered = np.zeros((grid.height, grid.width), dtype=bool)
     settled: NDArray[np.bool_] | None = None
     for path in paths:
-        with _reading(path) as file:
+        with reading(path) as file:
             _check_bands(file, path, bands)
             if out is None:
                 out = np.full((len(bands), grid.height, grid.width), fill, file.dtypes[0])
@@ -265,7 +263,7 @@ def _has_data(piece: NDArray[np.generic], nodata: float) -> NDArray[np.bool_]:
 def covered_part(path: Path, grid: Grid) -> NDArray[np.bool_]:
     """Which pixels of a grid lie on a file, "height width"; the others `read_onto` fills."""
     covered = np.zeros((grid.height, grid.width), dtype=bool)
-    with _reading(path) as file:
+    with reading(path) as file:
         window = _aligned_window(file, grid)
         if window is None:
             row, column = nearest_pixels(grid, _grid_of(file))
@@ -281,20 +279,20 @@ def read_window(path: Path, window: Window, bands: Sequence[int]) -> NDArray[np.
     """Stored pixels of one window that lies within the file, "band height width"."""
     rows = (window.row, window.row + window.height)
     columns = (window.column, window.column + window.width)
-    with _reading(path) as file:
+    with reading(path) as file:
         _check_bands(file, path, bands)
         return _stored(file, bands, (rows, columns))
 
 
 def files_of(path: Path) -> list[Path]:
     """The files that a raster is read from: itself, its sidecars, the sources of a virtual one."""
-    with _reading(path) as file:
+    with reading(path) as file:
         return [Path(name) for name in file.files]
 
 
 def band_types(path: Path) -> tuple[str, ...]:
     """The type of each band; those of a virtual raster may differ."""
-    with _reading(path) as file:
+    with reading(path) as file:
         return tuple(file.dtypes)
 
 
@@ -321,7 +319,7 @@ def read_known(
         (window.row, window.row + window.height),
         (window.column, window.column + window.width),
     )
-    with _reading(path) as file:
+    with reading(path) as file:
         _check_bands(file, path, bands)
         pixels = _stored(file, bands, box)
         if MaskFlags.per_dataset in file.mask_flag_enums[0]:
@@ -369,14 +367,14 @@ def decode_tiff(data: bytes) -> tuple[NDArray[np.generic], dict[str, str]]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[rasterio.DatasetReader]:
+def reading(path: Path) -> Iterator[rasterio.DatasetReader]:
     """An open file; whatever GDAL says of its bytes becomes one message that names it."""
     try:
         yield _opened(path)
     except RasterioError as error:
         _handles().pop(path, None)  # a broken handle must not outlive a file that is put right
         raise UnreadableFile(
-            f"{path.name} cannot be read: {_first_line(error)}. Fetch or write it again."
+            f"{path.name} cannot be read: {first_line(error)}. Fetch or write it again."
         ) from error
 
 
@@ -424,7 +422,8 @@ def _check_bands(file: rasterio.DatasetReader, path: Path, bands: Sequence[int])
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What GDAL says first of an error, without its full stop."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
@@ -499,174 +498,3 @@ def write_geotiff(
                 file.write_colormap(1, palette)
         with atomic_path(path) as temporary:
             temporary.write_bytes(memory.getbuffer())
-
-
-class MapWriter:
-    """A map of one 8-bit band, filled window by window; what is never written is no data."""
-
-    def __init__(self, file: DatasetWriter, path: Path, nodata: int) -> None:
-        self._file = file
-        self._path = path
-        self._nodata = nodata
-        self.counts = np.zeros(256, dtype=np.int64)
-        """Pixels per value, of what was written."""
-
-    def write(self, window: Window, values: NDArray[np.uint8]) -> None:
-        """Write the values "height width" of one window; windows must not overlap.
-
-        Raises:
-            RunError: they cannot be written, as on a full disk.
-        """
-        self.counts += np.bincount(values.ravel(), minlength=256)
-        if (values == self._nodata).all():
-            return  # a block that is never written takes no room and reads as no data
-        box = (
-            (window.row, window.row + window.height),
-            (window.column, window.column + window.width),
-        )
-        with _writing(self._path):
-            self._file.write(values, 1, window=box)
-
-
-@contextmanager
-def map_writer(
-    path: Path,
-    like: Path,
-    *,
-    nodata: int,
-    tags: Mapping[str, str],
-    band_name: str,
-    palette: Mapping[int, tuple[int, int, int]] | None = None,
-    overviews: Literal["nearest", "average"] = "nearest",
-) -> Iterator[MapWriter]:
-    """Write a cloud-optimised GeoTIFF of one 8-bit band in memory that does not grow with its size.
-
-    Windows go to a temporary file beside `path`; at the end it is copied into the layout of a COG,
-    counted against what was written, and renamed into place. On an exception or a kill nothing
-    stands under `path` that did not before.
-
-    Args:
-        path: of the map; replaced if it is there.
-        like: raster whose size, CRS, transform and control points the map takes over as they are.
-        nodata: value of pixels without data.
-        tags: of the file.
-        band_name: description of the band.
-        palette: colour by value.
-        overviews: how smaller versions are made.
-
-    Raises:
-        OutputError: the folder cannot be written.
-        RunError: the disk is full.
-    """
-    make_folder(path.parent)
-    _remove_torn(path)
-    raw = path.with_name(f".{path.name}.{os.getpid()}.windows.part")
-    try:
-        with _reading(like) as place, _writing(path), _placeless():
-            file = rasterio.open(
-                raw,
-                "w",
-                driver="GTiff",
-                count=1,
-                height=place.height,
-                width=place.width,
-                dtype="uint8",
-                crs=place.crs,
-                transform=place.transform,
-                nodata=nodata,
-                compress="deflate",
-                zlevel=1,
-                tiled=True,
-                blockxsize=256,
-                blockysize=256,
-                sparse_ok=True,
-                bigtiff="if_safer",
-            )
-            points, points_crs = place.gcps
-        with file:
-            with _writing(path):
-                if points:
-                    file.gcps = (points, points_crs)
-                file.update_tags(**tags)
-                file.set_band_description(1, band_name)
-                if palette:
-                    file.write_colormap(1, dict(palette))
-            writer = MapWriter(file, path, nodata)
-            yield writer
-            expected = writer.counts.copy()
-            expected[nodata] += file.height * file.width - expected.sum()
-            with _writing(path):
-                file.close()
-        with atomic_path(path) as temporary, _writing(path), _placeless():
-            rasterio.shutil.copy(
-                raw,
-                temporary,
-                driver="COG",
-                compress="deflate",
-                overview_resampling=overviews,
-                bigtiff="if_safer",
-            )
-            # GDAL tells of a full disk in its log only, and a lost block reads as no data.
-            if (_counts(temporary) != expected).any():
-                raise RunError(
-                    f"{path} did not reach the disk whole. Free some space and run the same "
-                    "command again."
-                )
-            # Statistics, overviews and masks beside an old map would be taken for the new one's.
-            for ending in _SIDECARS:
-                path.with_name(path.name + ending).unlink(missing_ok=True)
-    finally:
-        _remove_parts(path, os.getpid())
-
-
-@contextmanager
-def _placeless() -> Iterator[None]:
-    """Rasters without coordinates are as good as others."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Whatever GDAL says while it writes becomes one message that names the file."""
-    try:
-        yield
-    except RasterioError as error:
-        raise RunError(
-            f"cannot write {path}: {_first_line(error)}. Free some space, or choose another "
-            "folder, and run the same command again."
-        ) from error
-
-
-def _counts(path: Path) -> NDArray[np.int64]:
-    """Pixels per value of a raster of one 8-bit band, read block by block."""
-    counts = np.zeros(256, dtype=np.int64)
-    with rasterio.open(path) as file:
-        for _, window in file.block_windows(1):
-            counts += np.bincount(file.read(1, window=window).ravel(), minlength=256)
-    return counts
-
-
-def _remove_parts(path: Path, process: int) -> None:
-    """Delete the temporary files of one process beside an output."""
-    for part in path.parent.glob(f".{escape(path.name)}.{process}.*"):
-        part.unlink(missing_ok=True)
-
-
-def _remove_torn(path: Path) -> None:
-    """Delete temporary files beside an output whose process was killed."""
-    for part in path.parent.glob(f".{escape(path.name)}.*part*"):
-        process = part.name.removeprefix(f".{path.name}.").split(".")[0]
-        if process.isdigit() and not _runs(int(process)):
-            part.unlink(missing_ok=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
