@@ -1,5 +1,6 @@
 """Folds by seeds on a tiny world: every place tested once per seed, nothing done twice."""
 
+import shutil
 import threading
 from collections import Counter
 
@@ -128,6 +129,25 @@ def test_what_is_done_is_not_done_again_and_more_seeds_go_on_from_there(finished
     more = CrossValidation(both, validation.folder, folds=2, seeds=3).estimate()
     assert (more["chains"], more["left"]) == (6, 2)
     assert more["seconds"] > 0
+
+
+def test_captioners_that_are_turned_off_are_told_of_no_more(finished, settings, tmp_path):
+    validation, results = finished
+    folder = tmp_path / "cross"
+    shutil.copytree(validation.folder, folder)
+    assert CrossValidation(settings, folder, folds=2, seeds=2).run()["table"] == results["table"]
+    assert not (folder / "benchmark-captions").exists()
+    assert "Does the synthetic data help a captioner?" not in (
+        folder / "report" / "report.md"
+    ).read_text(encoding="utf-8")
+    assert "Does the synthetic data help a captioner?" in (
+        validation.folder / "report" / "report.md"
+    ).read_text(encoding="utf-8")
+
+
+def test_what_the_user_gave_is_hashed_once_for_all_chains(settings, tmp_path):
+    validation = CrossValidation(settings, tmp_path, folds=2, seeds=2)
+    assert len({id(chain.pipeline.context.source) for chain in validation.chains}) == 1
 
 
 def test_a_chain_that_another_process_works_on_is_left_to_it(settings, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from terraloom.files import (
     make_folder,
     read_json,
     read_lines,
+    remove_folder,
     sha256_of_value,
     write_json,
     write_text,
@@ -101,31 +102,25 @@ class CrossValidation:
         self.seeds = seeds
         first = settings.project.seed
         data_seed = settings.project.data_seed
-        self.chains = [
-            Chain(
-                fold,
-                seed,
-                Pipeline(
-                    settings.model_copy(
-                        update={
-                            "project": settings.project.model_copy(
-                                update={
-                                    "seed": first + seed,
-                                    "data_seed": first if data_seed is None else data_seed,
-                                }
-                            ),
-                            "split": settings.split.model_copy(
-                                update={"folds": folds, "fold": fold}
-                            ),
-                        }
-                    ),
-                    folder / CHAINS / f"fold-{fold}-seed-{seed}",
-                    folder / "inputs",
-                ),
-            )
-            for seed in range(seeds)
-            for fold in range(folds)
-        ]
+        self.chains: list[Chain] = []
+        for chain_seed in range(seeds):
+            for fold in range(folds):
+                own = settings.model_copy(
+                    update={
+                        "project": settings.project.model_copy(
+                            update={
+                                "seed": first + chain_seed,
+                                "data_seed": first if data_seed is None else data_seed,
+                            }
+                        ),
+                        "split": settings.split.model_copy(update={"folds": folds, "fold": fold}),
+                    }
+                )
+                # One source for all: what the user gave is listed and hashed once.
+                sibling = self.chains[0].pipeline.context if self.chains else None
+                name = f"fold-{fold}-seed-{chain_seed}"
+                pipeline = Pipeline(own, folder / CHAINS / name, folder / "inputs", sibling)
+                self.chains.append(Chain(fold, chain_seed, pipeline))
 
     def run(self) -> dict[str, Any]:
         """Run every chain that is not done, then judge all of them together.
@@ -229,6 +224,8 @@ class CrossValidation:
         write_json(self.folder / _BENCHMARK / "results.json", results)
         if self.settings.caption_benchmark.is_on:
             self._join_captions(recipe)
+        else:  # what an earlier recipe found is no part of this page
+            remove_folder(self.folder / CAPTION_BENCHMARK)
         report_of(self.chains[0].pipeline.context, self.folder)
         return results
 

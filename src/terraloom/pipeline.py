@@ -20,8 +20,14 @@ LOG_NAME: Final = "log.jsonl"
 class Pipeline:
     """One project with its settings; stages meet on disk only."""
 
-    def __init__(self, settings: Settings, folder: Path, inputs: Path | None = None) -> None:
-        self.context = Context(settings, folder, inputs)
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        inputs: Path | None = None,
+        sibling: Context | None = None,
+    ) -> None:
+        self.context = Context(settings, folder, inputs, sibling)
 
     def run(self, until: str | None = None, only: str | None = None) -> None:
         """Run every stage that is not done, in order.

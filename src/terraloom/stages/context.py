@@ -25,9 +25,24 @@ SETTINGS_COPY: Final = "settings.json"
 
 
 class Context:
-    """What a stage works with: settings, project folder, and the device when it needs one."""
+    """What a stage works with: settings, project folder, and the device when it needs one.
 
-    def __init__(self, settings: Settings, folder: Path, inputs: Path | None = None) -> None:
+    Args:
+        settings: of the project.
+        folder: of the project.
+        inputs: where sources bring what they fetch; left out, a folder of the project's own.
+        sibling: a project of the same classes, source and data seed; its source is this one's too,
+            so that inputs are listed and hashed once for both.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        inputs: Path | None = None,
+        sibling: "Context | None" = None,
+    ) -> None:
+        self._sibling = sibling
         self.settings = settings
         self.project = Project(folder)
         self.inputs = folder / "inputs" if inputs is None else inputs
@@ -55,6 +70,8 @@ class Context:
     @cached_property
     def source(self) -> "Source":
         """The source in use."""
+        if self._sibling is not None:
+            return self._sibling.source
         name = self.settings.source_name
         module = families.member("sources", name)
         source: Source = module.build(
