@@ -128,7 +128,7 @@ def manifold_figures(
             last = first + squares.shape[1]
             within = squares < balls[None, first:last]
             hit |= within.any(dim=1)
-            inside += int(within.sum())
+            inside += int(torch.count_nonzero(within))
             covered[first:last] |= within.any(dim=0)
             reached[first:last] |= (squares < own).any(dim=0)
         plausible += int(hit.sum())
@@ -175,6 +175,9 @@ class _Tiles:
             yield start, torch.addmm(across[None, :], rows, columns.T, alpha=-2).add_(lengths)
 
     def _centred(self, block: Features) -> torch.Tensor:
+        if self.dtype is torch.float32 and block.dtype == np.float32:
+            # Any centre serves, as long as it is the same for both sets: no need of float64.
+            return torch.from_numpy(block - self._centre.astype(np.float32))
         return torch.from_numpy(block.astype(np.float64) - self._centre).to(self.dtype)
 
 
