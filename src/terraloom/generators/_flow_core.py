@@ -128,7 +128,7 @@ class Flow:
                 shape.num_classes + 1,
                 self.channels,
                 shape.num_classes + 1 if settings.shares else 0,
-                direct=settings.joint,
+                apart=3 if settings.joint else None,
             ),
             fabric,
         )
@@ -169,6 +169,7 @@ class Flow:
     def step(self, batch: Batch, random: np.random.Generator, progress: float) -> dict[str, float]:
         """One update: the network learns the velocity data − noise on the straight path."""
         data, known = self._data(batch)
+        self.network.spectrum.learn(data)
         count = len(data)
         labels = batch.labels.clone()
         labels[torch.from_numpy(random.random(count) < self.settings.free_share)] = UNKNOWN
