@@ -1,0 +1,115 @@
+"""How data varies along the directions of a patch, and the linear estimate that follows from it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from terraloom.generators._flow_network import PatchSpectrum, VelocityUNet
+from terraloom.generators._layers import label_planes
+
+
+def smooth(count, size=32, seed=0, grey=0.9):
+    """Images "batch 3 size size" of unit variance: soft shapes, grey but for a little colour."""
+    random = torch.Generator().manual_seed(seed)
+    fields = torch.randn(count, 4, size // 8, size // 8, generator=random)
+    fields = F.interpolate(fields, size=(size, size), mode="bilinear")
+    images = grey * fields[:, :1] + (1 - grey) * fields[:, 1:]
+    images = images + 0.02 * torch.randn(images.shape, generator=random)
+    return images / images.std()
+
+
+def zeros(channels=3, apart=None, patch=2):
+    """A network that adds nothing to its linear estimate."""
+    torch.manual_seed(0)
+    network = VelocityUNet((8, 16), patch, 4, channels, apart=apart).eval()
+    with torch.no_grad():
+        network.leave.weight.zero_()
+        network.leave.bias.zero_()
+    return network
+
+
+def planes(count, size=32):
+    return label_planes(torch.full((count, size, size), 255), 3)
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+@pytest.mark.parametrize("t", [0.0, 0.3, 0.8, 1.0])
+def test_a_network_of_zeros_is_the_least_squares_estimate_of_its_patches(t, patch):
+    data, noise = smooth(64), torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    network = zeros(patch=patch)
+    network.spectrum.learn(data)
+    x = t * data + (1 - t) * noise
+    with torch.no_grad():
+        found = network(x, torch.full((64,), t), planes(64))
+
+    def patches(images):
+        return F.pixel_unshuffle(images, patch).movedim(1, 0).flatten(1).double().T
+
+    solved = torch.linalg.lstsq(patches(x), patches(data - noise)).solution
+    expected = patches(x) @ solved
+    # Data and noise of a sample are not quite uncorrelated, nor is the noise quite white.
+    assert (patches(found) - expected).square().mean() < 0.02 * expected.square().mean()
+
+
+def test_fine_noise_is_taken_away_before_anything_is_learned():
+    data, noise = smooth(64), torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    t = torch.full((64,), 0.6)
+    x = 0.6 * data + 0.4 * noise
+
+    def fine(images):
+        return float((images - F.avg_pool2d(images, 2).repeat_interleave(2, -1)
+                      .repeat_interleave(2, -2)).square().mean().sqrt())  # fmt: skip
+
+    def left(network):
+        with torch.no_grad():
+            return fine(x + 0.4 * network(x, t, planes(64)) - data)
+
+    one_for_all, network = zeros(), zeros()
+    network.spectrum.learn(data)
+    assert left(network) < fine(data) < 0.4 * left(one_for_all)
+
+
+def test_the_spectrum_is_counted_over_the_first_images_and_then_stands():
+    spectrum = PatchSpectrum(3, 2)
+    for seed in range(8):
+        spectrum.learn(smooth(64, seed=seed))
+    stands = {name: value.clone() for name, value in spectrum.state_dict().items()}
+    together = torch.cat([smooth(64, seed=seed) for seed in range(8)])
+    patches = F.pixel_unshuffle(together, 2).movedim(1, 0).flatten(1)
+    torch.testing.assert_close(
+        spectrum.covariance, patches @ patches.T / patches.shape[1], atol=1e-4, rtol=1e-3
+    )
+    # The eigenvectors are those of the covariance, and turn there and back.
+    some = torch.randn(2, 12, 4, 4)
+    torch.testing.assert_close(spectrum.turn_back(spectrum.turn(some)), some)
+    torch.testing.assert_close(
+        spectrum.basis @ spectrum.variances.diag() @ spectrum.basis.T,
+        spectrum.covariance,
+        atol=2e-4,
+        rtol=1e-3,
+    )
+    spectrum.learn(torch.randn(64, 3, 32, 32))
+    assert all((stands[name] == value).all() for name, value in spectrum.state_dict().items())
+    again = PatchSpectrum(3, 2)
+    again.load_state_dict(stands)
+    assert (again.turn(some) == spectrum.turn(some)).all()
+
+
+def test_what_never_varies_keeps_a_variance():
+    spectrum = PatchSpectrum(3, 2)
+    spectrum.learn(torch.zeros(8, 3, 16, 16))
+    assert (spectrum.variances > 0).all()
+
+
+def test_what_two_groups_have_in_common_is_left_out():
+    data = torch.cat([smooth(16), smooth(16)[:, :2]], dim=1)
+    network = zeros(5, apart=3)
+    network.spectrum.learn(data)
+    covariance = network.spectrum.covariance
+    assert (covariance[:12, 12:] == 0).all()
+    assert covariance[:12, :12].abs().min() > 0
+    # So an image in the making stays one: nothing leaks into the other's channels.
+    image = torch.cat([torch.randn(16, 3, 32, 32), torch.zeros(16, 2, 32, 32)], dim=1)
+    with torch.no_grad():
+        velocity = network(image, torch.full((16,), 0.4), planes(16))
+    torch.testing.assert_close(velocity[:, 3:], torch.zeros(16, 2, 32, 32))
