@@ -139,7 +139,12 @@ class VelocityUNet(nn.Module):
             previous = width
         self.normal = nn.GroupNorm(8, previous)
         self.leave = nn.Conv2d(previous, channels * patch**2, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
+        # One variance for all places is a mean over smooth water and rough towns, so each place
+        # says how much more or less of each direction is passed on there.
+        self.weigh = nn.Conv2d(previous, channels * patch**2, 1)
+        for layer in (self.leave, self.weigh):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
         self.spectrum = PatchSpectrum(channels, patch, apart)
         self.embed_shares = None
         if shares:
@@ -168,7 +173,8 @@ class VelocityUNet(nn.Module):
         variance = t**2 * spread + (1 - t) ** 2
         along = self.spectrum.turn(F.pixel_unshuffle(x, self.patch))
         skip = (t * spread - (1 - t)) / variance * along
-        start = self.spectrum.turn_back(along / variance.sqrt())
+        noisy = along / variance.sqrt()
+        start = self.spectrum.turn_back(noisy)
         planes = F.pixel_unshuffle(planes, self.patch)
         x = self.enter(torch.cat([start, planes], dim=1))
         passed = []
@@ -184,7 +190,9 @@ class VelocityUNet(nn.Module):
             if level:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = block(torch.cat([x, passed.pop()], dim=1), embedding)
-        rest = self.leave(F.silu(self.normal(x)))
-        left = self.spectrum.turn(rest) * (spread / variance).sqrt()
+        x = F.silu(self.normal(x))
+        left = (self.spectrum.turn(self.leave(x)) + self.weigh(x) * noisy) * (
+            spread / variance
+        ).sqrt()
         velocity: Tensor = F.pixel_shuffle(self.spectrum.turn_back(skip + left), self.patch)
         return velocity
