@@ -109,6 +109,18 @@ def test_copies_of_train_crops_are_told(monitor, rows):
     assert any(alarm.startswith("copies") for alarm in figures.alarms)
 
 
+def test_noise_is_told_to_be_unlike_land(monitor):
+    def noise(masks, seeds):
+        return [
+            np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+            for seed in seeds
+        ]
+
+    figures = monitor.figures(noise, conditional=False)
+    assert figures.kernel > 1
+    assert any(alarm.startswith("unlike land") for alarm in figures.alarms)
+
+
 def test_pairs_are_judged_by_the_masks_that_came_along(monitor):
     masks = monitor.masks
     right = monitor.figures_of_pairs(lambda seeds: (good(masks, seeds), masks))

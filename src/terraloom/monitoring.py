@@ -133,7 +133,8 @@ class GeneratorMonitor:
         )
         ceiling = squared_discrepancy(shuffled, self.val_features)
         floor = squared_discrepancy(alike, self.val_features)
-        self.kernel_unit = ceiling if ceiling > max(floor, _LEAST_CEILING) else 1.0
+        self.has_ceiling = bool(ceiling > max(floor, _LEAST_CEILING))
+        self.kernel_unit = ceiling if self.has_ceiling else 1.0
         self.floors = {
             "kernel_unit": self.kernel_unit,
             "kernel_floor": floor / self.kernel_unit,
@@ -180,6 +181,7 @@ class GeneratorMonitor:
         variety = _variety(features)
         directions = _of_one_length(features)
         copies = float(self.known.copies(ratios).mean())
+        kernel = float(squared_discrepancy(directions, self.val_features) / self.kernel_unit)
         return RunningFigures(
             agreement=agreement,
             agreement_real=self.agreement_real,
@@ -187,16 +189,18 @@ class GeneratorMonitor:
             miou_real=self.miou_real,
             diversity=diversity,
             diversity_real=self.diversity_real,
-            kernel=squared_discrepancy(directions, self.val_features) / self.kernel_unit,
+            kernel=kernel,
             frechet=frechet_distance(Moments.of(directions), self.val_moments).value,
             variety=variety,
             nearest=float(np.median(ratios)),
             copies=copies,
-            alarms=self._alarms(variety, diversity, copies),
+            alarms=self._alarms(variety, diversity, copies, kernel),
             **self.floors,
         )
 
-    def _alarms(self, variety: float, diversity: float | None, copies: float) -> tuple[str, ...]:
+    def _alarms(
+        self, variety: float, diversity: float | None, copies: float, kernel: float
+    ) -> tuple[str, ...]:
         found = []
         real = self.floors["variety_real"]
         if variety < COLLAPSED_VARIETY * real:
@@ -213,6 +217,11 @@ class GeneratorMonitor:
             found.append(
                 f"copies: {100 * copies:.0f} % of samples lie nearer to a train crop than train "
                 "crops lie to one another"
+            )
+        if self.has_ceiling and kernel > 1.0:
+            found.append(
+                f"unlike land: samples lie {kernel:.1f} times as far from val as train crops with "
+                "their pixels shuffled"
             )
         return tuple(found)
 

@@ -142,9 +142,8 @@ class VelocityUNet(nn.Module):
         # One variance for all places is a mean over smooth water and rough towns, so each place
         # says how much more or less of each direction is passed on there.
         self.weigh = nn.Conv2d(previous, channels * patch**2, 1)
-        for layer in (self.leave, self.weigh):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for values in (*self.leave.parameters(), *self.weigh.parameters()):
+            nn.init.zeros_(values)
         self.spectrum = PatchSpectrum(channels, patch, apart)
         self.embed_shares = None
         if shares:
