@@ -136,7 +136,7 @@ def test_captioners_that_are_turned_off_are_told_of_no_more(finished, settings, 
     folder = tmp_path / "cross"
     shutil.copytree(validation.folder, folder)
     assert CrossValidation(settings, folder, folds=2, seeds=2).run()["table"] == results["table"]
-    assert not (folder / "benchmark-captions").exists()
+    assert not (folder / "benchmark-captions" / "results.json").exists()
     assert "Does the synthetic data help a captioner?" not in (
         folder / "report" / "report.md"
     ).read_text(encoding="utf-8")

@@ -24,7 +24,6 @@ from terraloom.files import (
     make_folder,
     read_json,
     read_lines,
-    remove_folder,
     sha256_of_value,
     write_json,
     write_text,
@@ -225,7 +224,7 @@ class CrossValidation:
         if self.settings.caption_benchmark.is_on:
             self._join_captions(recipe)
         else:  # what an earlier recipe found is no part of this page
-            remove_folder(self.folder / CAPTION_BENCHMARK)
+            (self.folder / CAPTION_BENCHMARK / "results.json").unlink(missing_ok=True)
         report_of(self.chains[0].pipeline.context, self.folder)
         return results
 

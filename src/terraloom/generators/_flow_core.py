@@ -116,7 +116,7 @@ class Flow:
         if settings.joint:
             self.makes |= {"joint"}
         self.takes_shares = settings.shares
-        # Images are standardised, so that the preconditioning may take unit variance for granted.
+        # Images are standardised, so that no channel outweighs another among the directions.
         self.mean = fabric.to_device(torch.tensor(shape.mean).reshape(1, 3, 1, 1))
         self.std = fabric.to_device(torch.tensor(shape.std).reshape(1, 3, 1, 1))
         self.codes = fabric.to_device(_codes(shape.num_classes))

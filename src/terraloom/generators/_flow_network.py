@@ -46,7 +46,7 @@ class PatchSpectrum(nn.Module):
     C, the best linear estimate of data − noise along an eigenvector of C with variance λ is
     (tλ − s) / (t²λ + s²) · x, and what it leaves has variance λ / (t²λ + s²). Karras et al. 2022
     (EDM, arXiv 2206.00364, eq. 7 and appendix B.6) reason so with one variance for all; but land
-    varies a hundred times less from pixel to pixel than over a patch, and noise does not.
+    varies tens to thousands of times less from pixel to pixel than over a patch; noise does not.
 
     Args:
         channels: per pixel.
