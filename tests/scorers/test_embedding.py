@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from terraloom.scorers.embedding import EmbeddingScorer, Settings, _maps, _silhouette
 
@@ -39,6 +40,18 @@ def test_a_map_has_two_coordinates_a_point_and_repeats_with_its_seed():
     first, second = (_maps(features, ("tsne",), 4)["tsne"] for _ in range(2))
     assert first.shape == (40, 2)
     np.testing.assert_array_equal(first, second)
+
+
+def test_umap_leaves_the_threads_of_later_trainings_alone():
+    # It computes with numba, which sets OpenMP's number of threads for the whole process.
+    features, _ = clouds(5, count=20)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert _maps(features, ("umap",), 4)["umap"].shape == (40, 2)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_the_summary_counts_origins_and_writes_their_points(corpus, tmp_path):

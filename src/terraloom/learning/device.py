@@ -1,6 +1,8 @@
 """The device that training and sampling run on, through Lightning Fabric."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -25,6 +27,21 @@ def make_fabric(threads: int = 0) -> Fabric:
     repair_torchvision()
     torch.set_num_threads(threads or os.cpu_count() or 1)
     return fabric_of(1)
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """CPU threads of torch are as many afterwards as before, whatever a library sets inside.
+
+    OpenMP's number is one for the whole process: what numba sets for its own loops would decide how
+    torch adds up in every training that follows, and a resumed training, where those loops have not
+    run, would end with other digits.
+    """
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def fabric_of(devices: int, strategy: Any = "auto") -> Fabric:  # noqa: ANN401 - name or object

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from terraloom.classes import ClassTable
 from terraloom.dataset.rows import stream_rows
 from terraloom.files import write_json
+from terraloom.learning.device import threads_kept
 from terraloom.scorers._face import Column, Corpus, Part, Scorer
 from terraloom.scorers._features import features_of, ids_of_split
 from terraloom.seeds import generator_at
@@ -149,7 +150,8 @@ def _maps(features: Float32Array, methods: Sequence[Method], seed: int) -> dict[
         import warnings
 
         # Imported here: it compiles for most of a minute.
-        with warnings.catch_warnings():
+        # numba, which umap computes with, sets the threads of the whole process to one per core.
+        with warnings.catch_warnings(), threads_kept():
             # A fixed seed means one thread, which is wanted; umap warns about it at every call.
             warnings.filterwarnings("ignore", message="n_jobs value")
             import umap
