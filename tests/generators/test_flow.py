@@ -7,6 +7,7 @@ from torch import nn
 
 from terraloom.generators._face import DataShape
 from terraloom.generators._flow_network import VelocityUNet
+from terraloom.generators._flow_spectrum import ToneSpectrum
 from terraloom.generators._layers import label_planes, seeded_normal
 from terraloom.generators.flow import FlowGenerator, Settings
 from terraloom.learning.batches import Batch
@@ -55,13 +56,21 @@ def test_the_network_adds_to_the_estimate_at_the_scale_of_what_is_left():
     x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     times = torch.tensor([0.5, 1.0])
     net = network()
+    pattern = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(8, 8).expand(3, 16, 16)
     with torch.no_grad():
         net.leave.weight.zero_()
-        net.leave.bias.fill_(1.0)
+        net.leave.bias.copy_(torch.tensor([1.0, -1.0, -1.0, 1.0]).repeat(3))
         velocity = net(x, times, planes(2))
-    # At t = 1/2 the skip is 0 and the rest has variance 1/(1/4 + 1/4) = 2.
-    torch.testing.assert_close(velocity[0], torch.full_like(x[0], 2**0.5))
-    torch.testing.assert_close(velocity[1], x[1] + 1)
+        # At t = 1/2 the skip is 0 and the rest has variance 1/(1/4 + 1/4) = 2.
+        torch.testing.assert_close(velocity[0], pattern * 2**0.5)
+        torch.testing.assert_close(velocity[1], x[1] + pattern)
+        # The mean of what convolutions say is left out; a tone has its own way.
+        net.leave.bias.add_(5.0)
+        torch.testing.assert_close(net(x, times, planes(2)), velocity)
+        net.leave_tone[-1].bias.fill_(1.0)
+        toned = net(x, times, planes(2))
+    torch.testing.assert_close(toned[0], velocity[0] + 2**0.5)
+    torch.testing.assert_close(toned[1], velocity[1] + 1)
 
 
 class Scripted(nn.Module):
@@ -70,6 +79,7 @@ class Scripted(nn.Module):
     def __init__(self, velocity):
         super().__init__()
         self.velocity, self.calls = velocity, []
+        self.tone = ToneSpectrum(3, 3)
 
     def forward(self, x, time, planes, shares=None):
         self.calls.append(float(time[0]))
@@ -84,7 +94,7 @@ def scripted(velocity, **options):
 
 
 def starts(seeds, size=8):
-    return seeded_normal(seeds, (3, size, size), "start")
+    return ToneSpectrum(3, 3).given_to(seeded_normal(seeds, (3, size, size), "start"))
 
 
 def shown(x):
@@ -115,17 +125,31 @@ def test_heun_is_exact_where_velocity_grows_with_time_but_for_its_last_step():
 
 
 def test_guidance_goes_beyond_the_mask_and_costs_a_second_evaluation():
+    shape = torch.linspace(-1, 1, 8).expand(3, 8, 8)
+
     def velocity(x, t, p):
-        # 1 where the mask is known, 0 where it is not: guided, this is the guidance itself.
-        return (1 - p[:, -1:]).expand_as(x)
+        # A tone and a shape where the mask is known, nothing where it is not.
+        return (1 - p[:, -1:]) * (0.2 + shape)
 
     generator = scripted(velocity, sampler="euler", steps=2, guidance=1.5)
     known = torch.zeros(1, 8, 8).long()
-    torch.testing.assert_close(generator.sample(known, [4]), shown(starts([4]) + 1.5))
+    # The shape is exaggerated, the tone is not.
+    torch.testing.assert_close(generator.sample(known, [4]), shown(starts([4]) + 0.2 + 1.5 * shape))
     assert len(generator.average.calls) == 4
     plain = scripted(velocity, sampler="euler", steps=2, guidance=1)
-    torch.testing.assert_close(plain.sample(known, [4]), shown(starts([4]) + 1.0))
+    torch.testing.assert_close(plain.sample(known, [4]), shown(starts([4]) + 0.2 + shape))
     assert len(plain.average.calls) == 2
+
+
+def test_guidance_by_shares_exaggerates_the_tone_which_is_what_they_say():
+    class OfShares(Scripted):
+        def forward(self, x, time, planes, shares=None):
+            return shares[:, -1:, None, None].expand_as(x) * 0.2
+
+    generator = scripted(None, sampler="euler", steps=2, guidance=1.5, shares=True)
+    generator.average = OfShares(None)
+    made = generator.sample_shares(torch.tensor([[0.2, 0.3, 0.5]]), [4])
+    torch.testing.assert_close(made, shown(starts([4]) + 1.5 * 0.2))
 
 
 def test_the_loss_of_a_fresh_network_is_what_the_linear_estimate_leaves():

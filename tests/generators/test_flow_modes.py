@@ -1,9 +1,12 @@
 """What `flow` can be asked for beside masks: shares, pairs, a labeller's gradient, few steps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from terraloom.dataset.rows import TrainRows
 from terraloom.errors import SettingsError
 from terraloom.files import sha256_of
 from terraloom.generators import _flow_distillation
@@ -39,6 +42,24 @@ def train(generator, rows, steps):
     for step in range(steps):
         random = generator_at(0, "step", step)
         generator.step(draw_batch(rows, 8, SIZE, "geometry", random), random, step / steps)
+
+
+def test_samples_for_one_mask_have_tones_as_different_as_the_images(fabric):
+    # From white noise the tone is decided before the first step is done: all samples got the mean.
+    tones = np.linspace(-70, 70, 12)
+    (first, *_), _ = toy_rows(1, 1)
+    rows = TrainRows(
+        tuple(
+            replace(first, id=f"{tone:g}", image=(first.image + tone).clip(0, 255).astype(np.uint8))
+            for tone in tones
+        )
+    )
+    generator = flow(fabric, steps=8)
+    train(generator, rows, 150)
+    labels = torch.from_numpy(first.mask[:SIZE, :SIZE]).long().expand(32, -1, -1)
+    made = generator.sample(labels, range(32)).mean(dim=(1, 2, 3)).std()
+    real = np.std([row.image[:SIZE, :SIZE].mean() / 255 for row in rows.rows])
+    assert 0.7 * real < made < 1.4 * real
 
 
 def shares_seen(images, fabric):

@@ -1,10 +1,11 @@
-"""How data varies along the directions of a patch, and the linear estimate that follows from it."""
+"""How tones and patches of data vary, and the linear estimates that follow from it."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from terraloom.generators._flow_network import PatchSpectrum, VelocityUNet
+from terraloom.generators._flow_network import VelocityUNet
+from terraloom.generators._flow_spectrum import PatchSpectrum, ToneSpectrum
 from terraloom.generators._layers import label_planes
 
 
@@ -35,20 +36,27 @@ def planes(count, size=32):
 @pytest.mark.parametrize("patch", [1, 2, 4])
 @pytest.mark.parametrize("t", [0.0, 0.3, 0.8, 1.0])
 def test_a_network_of_zeros_is_the_least_squares_estimate_of_its_patches(t, patch):
-    data, noise = smooth(64), torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    network = zeros(patch=patch)
-    network.spectrum.learn(data)
+    data, network = smooth(64), zeros(patch=patch)
+    tone = network.tone
+    tone.learn(data)
+    network.spectrum.learn(data - tone.of(data))
+    white = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    noise = tone.given_to(white)
     x = t * data + (1 - t) * noise
     with torch.no_grad():
         found = network(x, torch.full((64,), t), planes(64))
 
     def patches(images):
-        return F.pixel_unshuffle(images, patch).movedim(1, 0).flatten(1).double().T
+        apart = F.pixel_unshuffle(images - tone.of(images), patch)
+        return apart.movedim(1, 0).flatten(1).double().T
 
     solved = torch.linalg.lstsq(patches(x), patches(data - noise)).solution
     expected = patches(x) @ solved
     # Data and noise of a sample are not quite uncorrelated, nor is the noise quite white.
     assert (patches(found) - expected).square().mean() < 0.02 * expected.square().mean()
+    # Tones of data and noise vary alike.
+    factor = (2 * t - 1) / (t**2 + (1 - t) ** 2)
+    torch.testing.assert_close(tone.of(found), factor * tone.of(x))
 
 
 def test_fine_noise_is_taken_away_before_anything_is_learned():
@@ -65,7 +73,7 @@ def test_fine_noise_is_taken_away_before_anything_is_learned():
             return fine(x + 0.4 * network(x, t, planes(64)) - data)
 
     one_for_all, network = zeros(), zeros()
-    network.spectrum.learn(data)
+    network.spectrum.learn(data - network.tone.of(data))
     assert left(network) < fine(data) < 0.4 * left(one_for_all)
 
 
@@ -113,3 +121,48 @@ def test_what_two_groups_have_in_common_is_left_out():
     with torch.no_grad():
         velocity = network(image, torch.full((16,), 0.4), planes(16))
     torch.testing.assert_close(velocity[:, 3:], torch.zeros(16, 2, 32, 32))
+
+
+def coloured(count, seed=0):
+    """Smooth images of which each has a tone of its own, the three channels much alike."""
+    random = torch.Generator().manual_seed(seed)
+    tones = (
+        torch.randn(count, 1, 1, 1, generator=random) * torch.tensor([1.0, 0.8, 0.5])[:, None, None]
+    )
+    return 0.3 * smooth(count, seed=seed) + tones
+
+
+def test_noise_is_given_the_tones_of_images_and_keeps_everything_else():
+    data, tone = coloured(512), ToneSpectrum(3, 3)
+    tone.learn(data)
+    white = torch.randn(2000, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    noise = tone.given_to(white)
+    torch.testing.assert_close(
+        noise - noise.mean(dim=(2, 3), keepdim=True), white - white.mean(dim=(2, 3), keepdim=True)
+    )
+    torch.testing.assert_close(
+        noise.mean(dim=(2, 3)).T.cov(), data.mean(dim=(2, 3)).T.cov(), atol=0.06, rtol=0.1
+    )
+    # Evened, they vary alike in all directions; dyed, they are themselves again.
+    evened = tone.evened(tone.of(noise))
+    torch.testing.assert_close(evened.flatten(1).T.cov(), torch.eye(3), atol=0.1, rtol=0.1)
+    torch.testing.assert_close(tone.dyed(evened), tone.of(noise), atol=1e-3, rtol=1e-3)
+
+
+def test_tones_are_counted_over_the_first_images_and_then_stand():
+    tone = ToneSpectrum(3, 3)
+    for seed in range(8):
+        tone.learn(coloured(64, seed))
+    stands = {name: value.clone() for name, value in tone.state_dict().items()}
+    tone.learn(torch.ones(64, 3, 8, 8))
+    assert all((stands[name] == value).all() for name, value in tone.state_dict().items())
+
+
+def test_masks_in_the_making_have_no_tone():
+    tone = ToneSpectrum(5, 3)
+    data = torch.cat([coloured(64), torch.ones(64, 2, 32, 32)], dim=1)
+    tone.learn(data)
+    assert (tone.of(data)[:, 3:] == 0).all()
+    white = torch.randn(4, 5, 32, 32)
+    torch.testing.assert_close(tone.given_to(white)[:, 3:], white[:, 3:])
+    assert not torch.allclose(tone.given_to(white)[:, :3], white[:, :3])

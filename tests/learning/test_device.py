@@ -21,8 +21,12 @@ def test_a_fabric_takes_as_many_threads_as_it_is_told():
 
 
 def test_threads_set_inside_are_set_back_even_after_an_error():
+    def fail():
+        with threads_kept():
+            torch.set_num_threads(2)
+            raise ValueError("inside")
+
     make_fabric(1)
-    with pytest.raises(ValueError, match="inside"), threads_kept():
-        torch.set_num_threads(2)
-        raise ValueError("inside")
+    with pytest.raises(ValueError, match="inside"):
+        fail()
     assert torch.get_num_threads() == 1

@@ -28,6 +28,8 @@ from terraloom.seeds import derive_seed
 
 _REMEMBERED: Final = 4096
 """Training crops whose shares are remembered."""
+TONE_WEIGHT: Final = 0.05
+"""Of the error of an image's tone, its mean per channel, beside 1 for what is left of it."""
 MASK_SHARE: Final = 1 / 3
 """Share of the training images of a `joint` flow that teach it masks; the others teach images."""
 
@@ -91,6 +93,18 @@ def _codes(num_classes: int) -> Tensor:
     bits = max(1, math.ceil(math.log2(num_classes)))
     digits = torch.arange(num_classes)[:, None] >> torch.arange(bits)
     return (2 * (digits & 1) - 1).float()
+
+
+def velocity_error(made: Tensor, target: Tensor, *weights: Tensor | None) -> Tensor:
+    """As `squared_error`, but errors of an image's tone count `TONE_WEIGHT` of their square.
+
+    The tone is one of thousands of directions, yet has the larger part of the variance.
+    """
+    errors = made - target
+    tone = errors.mean(dim=(2, 3), keepdim=True)
+    tone[:, 3:] = 0
+    errors = errors - (1 - TONE_WEIGHT**0.5) * tone
+    return squared_error(errors, torch.zeros_like(errors), *weights)
 
 
 def squared_error(made: Tensor, target: Tensor, *weights: Tensor | None) -> Tensor:
@@ -169,7 +183,8 @@ class Flow:
     def step(self, batch: Batch, random: np.random.Generator, progress: float) -> dict[str, float]:
         """One update: the network learns the velocity data − noise on the straight path."""
         data, known = self._data(batch)
-        self.network.spectrum.learn(data)
+        self.network.tone.learn(data)
+        self.network.spectrum.learn(data - self.network.tone.of(data))
         count = len(data)
         labels = batch.labels.clone()
         labels[torch.from_numpy(random.random(count) < self.settings.free_share)] = UNKNOWN
@@ -190,9 +205,10 @@ class Flow:
             hidden |= (labels != UNKNOWN).flatten(1).any(dim=1)
             shares[hidden] = 0.0
         condition = self._condition(labels, shares, masks)
-        time, noise = self.fabric.to_device(time), self.fabric.to_device(noise)
+        time = self.fabric.to_device(time)
+        noise = self.network.tone.given_to(self.fabric.to_device(noise))
         velocity = self._velocity_at(data, noise, time, condition)
-        loss = squared_error(velocity, data - noise, condition.made, known)
+        loss = velocity_error(velocity, data - noise, condition.made, known)
         return self._update(loss, progress)
 
     def _velocity_at(
@@ -270,7 +286,7 @@ class Flow:
             labels: that `feedback` steers toward; left out, it is off.
         """
         height, width = condition.planes.shape[-2:]
-        x = self.fabric.to_device(seeded_normal(seeds, (self.channels, height, width), "start"))
+        x = self.start(seeds, height, width)
         x = x if condition.made is None else x * condition.made
         x = x.contiguous(memory_format=torch.channels_last)
         velocity = self._velocity(condition, labels)
@@ -284,6 +300,13 @@ class Flow:
             x = moved
         return x
 
+    def start(self, seeds: Sequence[int], height: int, width: int) -> Tensor:
+        """Noise at t = 0, "batch channel height width", on the device."""
+        shape = (self.channels, height, width)
+        return self.average.tone.given_to(
+            self.fabric.to_device(seeded_normal(seeds, shape, "start"))
+        )
+
     def _velocity(
         self, condition: Condition, labels: Tensor | None
     ) -> Callable[[Tensor, float], Tensor]:
@@ -293,13 +316,17 @@ class Flow:
         asked |= condition.shares is not None and bool((condition.shares[:, -1] > 0).any())
         guided = self.settings.guidance > 1 and asked
         strength = self.settings.feedback if labels is not None else 0.0
+        # What a mask says of an image's tone is not exaggerated: that would cast colours.
+        masked = (condition.planes[:, -1] == 0).flatten(1).any(dim=1)[:, None, None, None]
 
         def velocity(x: Tensor, t: float) -> Tensor:
             time = torch.full((len(x),), t, device=x.device)
             found: Tensor = self.average(x, time, condition.planes, condition.shares).float()
             if guided:
                 without: Tensor = self.average(x, time, free.planes, free.shares)
-                found = (without + self.settings.guidance * (found - without)).float()
+                beyond = found - without.float()
+                beyond[:, :3] -= masked * beyond[:, :3].mean(dim=(2, 3), keepdim=True)
+                found = found + (self.settings.guidance - 1) * beyond
             if strength and labels is not None:
                 slope = self._slope((x + (1 - t) * found)[:, :3], labels)
                 found[:, :3] -= strength * slope

@@ -20,8 +20,8 @@ from terraloom.classes import UNKNOWN
 from terraloom.dataset.rows import TrainRows
 from terraloom.files import atomic_path, make_folder
 from terraloom.generators._face import DataShape
-from terraloom.generators._flow_core import MASK_SHARE, Flow, Settings, squared_error
-from terraloom.generators._layers import class_shares, seeded_normal
+from terraloom.generators._flow_core import MASK_SHARE, Flow, Settings, velocity_error
+from terraloom.generators._layers import class_shares
 from terraloom.learning.batches import Batch, batch_of
 from terraloom.progress import meter
 from terraloom.seeds import derive_seed, generator_at
@@ -52,13 +52,13 @@ class FlowStudent(Flow):
         data, labels, shares, masks = self._pairs.take(picks)
         seeds = [int(seed) for seed in self._pairs.seeds[picks]]
         data = self.fabric.to_device(data)
-        noise = self.fabric.to_device(seeded_normal(seeds, tuple(data.shape[1:]), "start"))
+        noise = self.start(seeds, *data.shape[2:])
         # Only the times at which the sampler will ask.
         starts = random.integers(self.settings.steps, size=len(picks)) / self.settings.steps
         time = self.fabric.to_device(torch.from_numpy(starts.astype(np.float32)))
         condition = self._condition(labels, shares, masks)
         velocity = self._velocity_at(data, noise, time, condition)
-        return self._update(squared_error(velocity, data - noise, condition.made), progress)
+        return self._update(velocity_error(velocity, data - noise, condition.made), progress)
 
 
 class _Pairs:

@@ -2,16 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_SPECTRUM_IMAGES: Final = 512
-"""Training images whose patches are counted."""
-_LEAST_VARIANCE: Final = 1e-4
-"""Of a direction, where standardised channels have 1: about what rounding to 8 bits adds."""
+from terraloom.generators._flow_spectrum import PatchSpectrum, ToneSpectrum
 
 
 class _TimedBlock(nn.Module):
@@ -37,61 +33,6 @@ class _TimedBlock(nn.Module):
         y = self.conv_second(F.silu(self.second(y) * (1 + scale) + shift))
         out: Tensor = self.skip(x) + y
         return out
-
-
-class PatchSpectrum(nn.Module):
-    """How much data varies along each direction of a patch, and what follows for noisy data.
-
-    With x = t · data + s · noise, s = 1 − t, noise white and uncorrelated with data of covariance
-    C, the best linear estimate of data − noise along an eigenvector of C with variance λ is
-    (tλ − s) / (t²λ + s²) · x, and what it leaves has variance λ / (t²λ + s²). Karras et al. 2022
-    (EDM, arXiv 2206.00364, eq. 7 and appendix B.6) reason so with one variance for all; but land
-    varies tens to thousands of times less from pixel to pixel than over a patch; noise does not.
-
-    Args:
-        channels: per pixel.
-        patch: pixels per side.
-        apart: channels of the first group; those of two groups are never seen together, so what
-            they have in common is left out. None: one group.
-    """
-
-    together: Tensor
-    covariance: Tensor
-    basis: Tensor
-    variances: Tensor
-    seen: Tensor
-
-    def __init__(self, channels: int, patch: int, apart: int | None = None) -> None:
-        super().__init__()
-        size = channels * patch**2
-        first = torch.arange(size) < (channels if apart is None else apart) * patch**2
-        self.patch = patch
-        self.register_buffer("together", first[:, None] == first, persistent=False)
-        self.register_buffer("covariance", torch.zeros(size, size))
-        self.register_buffer("basis", torch.eye(size))
-        self.register_buffer("variances", torch.ones(size))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-
-    @torch.no_grad()
-    def learn(self, data: Tensor) -> None:
-        """Count in standardised training data "batch channel height width", until it is enough."""
-        if int(self.seen) >= _SPECTRUM_IMAGES:
-            return
-        patches = F.pixel_unshuffle(data, self.patch).movedim(1, 0).flatten(1)
-        fresh = patches @ patches.T / patches.shape[1] * self.together
-        self.seen += len(data)
-        self.covariance.lerp_(fresh, len(data) / int(self.seen))
-        variances, basis = torch.linalg.eigh(self.covariance.double().cpu())
-        self.basis.copy_(basis)
-        self.variances.copy_(variances.clamp_min(_LEAST_VARIANCE))
-
-    def turn(self, patches: Tensor) -> Tensor:
-        """Coordinates along the eigenvectors, of patches "batch channel height width"."""
-        return F.conv2d(patches, self.basis.T[:, :, None, None])
-
-    def turn_back(self, coordinates: Tensor) -> Tensor:
-        """Patches of coordinates."""
-        return F.conv2d(coordinates, self.basis[:, :, None, None])
 
 
 class VelocityUNet(nn.Module):
@@ -142,8 +83,15 @@ class VelocityUNet(nn.Module):
         # One variance for all places is a mean over smooth water and rough towns, so each place
         # says how much more or less of each direction is passed on there.
         self.weigh = nn.Conv2d(previous, channels * patch**2, 1)
-        for values in (*self.leave.parameters(), *self.weigh.parameters()):
+        # The tone is one vector for the whole image: convolutions and norms hardly see or say it.
+        self.enter_tone = nn.Linear(channels, embedding)
+        self.leave_tone = nn.Sequential(
+            nn.Linear(widths[-1] + embedding, embedding), nn.SiLU(), nn.Linear(embedding, channels)
+        )
+        last = (self.leave, self.weigh, self.leave_tone[-1])
+        for values in (value for layer in last for value in layer.parameters()):
             nn.init.zeros_(values)
+        self.tone = ToneSpectrum(channels, apart or channels)
         self.spectrum = PatchSpectrum(channels, patch, apart)
         self.embed_shares = None
         if shares:
@@ -170,10 +118,15 @@ class VelocityUNet(nn.Module):
             embedding = embedding + self.embed_shares(shares)
         t, spread = time[:, None, None, None], self.spectrum.variances[None, :, None, None]
         variance = t**2 * spread + (1 - t) ** 2
-        along = self.spectrum.turn(F.pixel_unshuffle(x, self.patch))
+        tone = self.tone.of(x)
+        # Tones of data and noise vary alike, so that their linear estimate needs no directions.
+        even = t**2 + (1 - t) ** 2
+        tone_seen = self.tone.evened(tone) / even.sqrt()
+        embedding = embedding + self.enter_tone(tone_seen.flatten(1))
+        along = self.spectrum.turn(F.pixel_unshuffle(x - tone, self.patch))
         skip = (t * spread - (1 - t)) / variance * along
         noisy = along / variance.sqrt()
-        start = self.spectrum.turn_back(noisy)
+        start = self.spectrum.turn_back(noisy) + tone_seen.repeat_interleave(self.patch**2, dim=1)
         planes = F.pixel_unshuffle(planes, self.patch)
         x = self.enter(torch.cat([start, planes], dim=1))
         passed = []
@@ -185,6 +138,7 @@ class VelocityUNet(nn.Module):
             x = x + self.mask_down[level](planes)
             passed.append(x)
         x = self.middle(x, embedding)
+        tone_left = self.leave_tone(torch.cat([x.mean(dim=(2, 3)), embedding], dim=1))
         for level, block in enumerate(self.up):
             if level:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
@@ -193,5 +147,9 @@ class VelocityUNet(nn.Module):
         left = (self.spectrum.turn(self.leave(x)) + self.weigh(x) * noisy) * (
             spread / variance
         ).sqrt()
-        velocity: Tensor = F.pixel_shuffle(self.spectrum.turn_back(skip + left), self.patch)
-        return velocity
+        velocity = F.pixel_shuffle(self.spectrum.turn_back(skip + left), self.patch)
+        tone_velocity = (2 * t - 1) / even * tone + self.tone.dyed(
+            tone_left[:, :, None, None] / even.sqrt()
+        )
+        whole: Tensor = velocity - self.tone.of(velocity) + tone_velocity
+        return whole

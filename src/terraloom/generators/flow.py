@@ -4,7 +4,8 @@ Straight paths between noise and data after Liu et al. 2023 (arXiv 2209.03003, e
 drawn from a logit-normal (Esser et al. 2024, arXiv 2403.03206, eq. 19), guidance after Ho and
 Salimans 2022 (arXiv 2207.12598, eq. 6). The network is preconditioned as Karras et al. 2022 (EDM,
 arXiv 2206.00364, eq. 7 and appendix B.6) reason for denoisers, restated for velocities: what a
-linear estimate knows of the velocity is added in closed form, so the network learns the rest.
+linear estimate knows of the velocity is added in closed form, so the network learns the rest. Noise
+is given tones as different as those of images (`_flow_spectrum`).
 Labels that are made along with the image are planes of −1 and 1 ("analog bits", Chen et al. 2023,
 arXiv 2208.04202). A segmenter can steer samples by its gradient at the predicted image (Bansal et
 al. 2023, arXiv 2302.07121, eq. 6). Few steps by distillation: `_flow_distillation`.
