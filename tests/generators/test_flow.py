@@ -79,7 +79,7 @@ class Scripted(nn.Module):
     def __init__(self, velocity):
         super().__init__()
         self.velocity, self.calls = velocity, []
-        self.tone = ToneSpectrum(3, 3)
+        self.tone = ToneSpectrum(3)
 
     def forward(self, x, time, planes, shares=None):
         self.calls.append(float(time[0]))
@@ -94,7 +94,7 @@ def scripted(velocity, **options):
 
 
 def starts(seeds, size=8):
-    return ToneSpectrum(3, 3).given_to(seeded_normal(seeds, (3, size, size), "start"))
+    return ToneSpectrum(3).given_to(seeded_normal(seeds, (3, size, size), "start"))
 
 
 def shown(x):

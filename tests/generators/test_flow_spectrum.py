@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from terraloom.generators._flow_network import VelocityUNet
-from terraloom.generators._flow_spectrum import PatchSpectrum, ToneSpectrum
+from terraloom.generators._flow_spectrum import PatchSpectrum, ToneSpectrum, tone_of
 from terraloom.generators._layers import label_planes
 
 
@@ -39,7 +39,7 @@ def test_a_network_of_zeros_is_the_least_squares_estimate_of_its_patches(t, patc
     data, network = smooth(64), zeros(patch=patch)
     tone = network.tone
     tone.learn(data)
-    network.spectrum.learn(data - tone.of(data))
+    network.spectrum.learn(data - tone_of(data))
     white = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     noise = tone.given_to(white)
     x = t * data + (1 - t) * noise
@@ -47,7 +47,7 @@ def test_a_network_of_zeros_is_the_least_squares_estimate_of_its_patches(t, patc
         found = network(x, torch.full((64,), t), planes(64))
 
     def patches(images):
-        apart = F.pixel_unshuffle(images - tone.of(images), patch)
+        apart = F.pixel_unshuffle(images - tone_of(images), patch)
         return apart.movedim(1, 0).flatten(1).double().T
 
     solved = torch.linalg.lstsq(patches(x), patches(data - noise)).solution
@@ -56,7 +56,7 @@ def test_a_network_of_zeros_is_the_least_squares_estimate_of_its_patches(t, patc
     assert (patches(found) - expected).square().mean() < 0.02 * expected.square().mean()
     # Tones of data and noise vary alike.
     factor = (2 * t - 1) / (t**2 + (1 - t) ** 2)
-    torch.testing.assert_close(tone.of(found), factor * tone.of(x))
+    torch.testing.assert_close(tone_of(found), factor * tone_of(x))
 
 
 def test_fine_noise_is_taken_away_before_anything_is_learned():
@@ -73,7 +73,7 @@ def test_fine_noise_is_taken_away_before_anything_is_learned():
             return fine(x + 0.4 * network(x, t, planes(64)) - data)
 
     one_for_all, network = zeros(), zeros()
-    network.spectrum.learn(data - network.tone.of(data))
+    network.spectrum.learn(data - tone_of(data))
     assert left(network) < fine(data) < 0.4 * left(one_for_all)
 
 
@@ -133,7 +133,7 @@ def coloured(count, seed=0):
 
 
 def test_noise_is_given_the_tones_of_images_and_keeps_everything_else():
-    data, tone = coloured(512), ToneSpectrum(3, 3)
+    data, tone = coloured(512), ToneSpectrum(3)
     tone.learn(data)
     white = torch.randn(2000, 3, 16, 16, generator=torch.Generator().manual_seed(5))
     noise = tone.given_to(white)
@@ -144,13 +144,13 @@ def test_noise_is_given_the_tones_of_images_and_keeps_everything_else():
         noise.mean(dim=(2, 3)).T.cov(), data.mean(dim=(2, 3)).T.cov(), atol=0.06, rtol=0.1
     )
     # Evened, they vary alike in all directions; dyed, they are themselves again.
-    evened = tone.evened(tone.of(noise))
+    evened = tone.evened(tone_of(noise))
     torch.testing.assert_close(evened.flatten(1).T.cov(), torch.eye(3), atol=0.1, rtol=0.1)
-    torch.testing.assert_close(tone.dyed(evened), tone.of(noise), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(tone.dyed(evened), tone_of(noise), atol=1e-3, rtol=1e-3)
 
 
 def test_tones_are_counted_over_the_first_images_and_then_stand():
-    tone = ToneSpectrum(3, 3)
+    tone = ToneSpectrum(3)
     for seed in range(8):
         tone.learn(coloured(64, seed))
     stands = {name: value.clone() for name, value in tone.state_dict().items()}
@@ -158,11 +158,10 @@ def test_tones_are_counted_over_the_first_images_and_then_stand():
     assert all((stands[name] == value).all() for name, value in tone.state_dict().items())
 
 
-def test_masks_in_the_making_have_no_tone():
-    tone = ToneSpectrum(5, 3)
-    data = torch.cat([coloured(64), torch.ones(64, 2, 32, 32)], dim=1)
+def test_tones_of_two_groups_are_not_drawn_together():
+    data = torch.cat([coloured(512), coloured(512)[:, :2]], dim=1)
+    tone = ToneSpectrum(5, apart=3)
     tone.learn(data)
-    assert (tone.of(data)[:, 3:] == 0).all()
-    white = torch.randn(4, 5, 32, 32)
-    torch.testing.assert_close(tone.given_to(white)[:, 3:], white[:, 3:])
-    assert not torch.allclose(tone.given_to(white)[:, :3], white[:, :3])
+    assert (tone.root[:3, 3:] == 0).all()
+    image = torch.cat([torch.randn(4, 3, 8, 8), torch.zeros(4, 2, 8, 8)], dim=1)
+    torch.testing.assert_close(tone.given_to(image)[:, 3:], torch.zeros(4, 2, 8, 8))

@@ -19,6 +19,7 @@ from terraloom.errors import SettingsError
 from terraloom.generators._class_shares import SharesMemory
 from terraloom.generators._face import DataShape, GeneratorSettings, Guide, Making
 from terraloom.generators._flow_network import VelocityUNet
+from terraloom.generators._flow_spectrum import tone_of
 from terraloom.generators._layers import class_shares, label_planes, seeded_normal
 from terraloom.learning.batches import Batch
 from terraloom.learning.device import placed
@@ -101,9 +102,7 @@ def velocity_error(made: Tensor, target: Tensor, *weights: Tensor | None) -> Ten
     The tone is one of thousands of directions, yet has the larger part of the variance.
     """
     errors = made - target
-    tone = errors.mean(dim=(2, 3), keepdim=True)
-    tone[:, 3:] = 0
-    errors = errors - (1 - TONE_WEIGHT**0.5) * tone
+    errors = errors - (1 - TONE_WEIGHT**0.5) * tone_of(errors)
     return squared_error(errors, torch.zeros_like(errors), *weights)
 
 
@@ -184,7 +183,7 @@ class Flow:
         """One update: the network learns the velocity data − noise on the straight path."""
         data, known = self._data(batch)
         self.network.tone.learn(data)
-        self.network.spectrum.learn(data - self.network.tone.of(data))
+        self.network.spectrum.learn(data - tone_of(data))
         count = len(data)
         labels = batch.labels.clone()
         labels[torch.from_numpy(random.random(count) < self.settings.free_share)] = UNKNOWN
@@ -325,7 +324,7 @@ class Flow:
             if guided:
                 without: Tensor = self.average(x, time, free.planes, free.shares)
                 beyond = found - without.float()
-                beyond[:, :3] -= masked * beyond[:, :3].mean(dim=(2, 3), keepdim=True)
+                beyond[:, :3] -= masked * tone_of(beyond[:, :3])
                 found = found + (self.settings.guidance - 1) * beyond
             if strength and labels is not None:
                 slope = self._slope((x + (1 - t) * found)[:, :3], labels)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from terraloom.generators._flow_spectrum import PatchSpectrum, ToneSpectrum
+from terraloom.generators._flow_spectrum import PatchSpectrum, ToneSpectrum, tone_of
 
 
 class _TimedBlock(nn.Module):
@@ -91,7 +91,7 @@ class VelocityUNet(nn.Module):
         last = (self.leave, self.weigh, self.leave_tone[-1])
         for values in (value for layer in last for value in layer.parameters()):
             nn.init.zeros_(values)
-        self.tone = ToneSpectrum(channels, apart or channels)
+        self.tone = ToneSpectrum(channels, apart)
         self.spectrum = PatchSpectrum(channels, patch, apart)
         self.embed_shares = None
         if shares:
@@ -118,7 +118,7 @@ class VelocityUNet(nn.Module):
             embedding = embedding + self.embed_shares(shares)
         t, spread = time[:, None, None, None], self.spectrum.variances[None, :, None, None]
         variance = t**2 * spread + (1 - t) ** 2
-        tone = self.tone.of(x)
+        tone = tone_of(x)
         # Tones of data and noise vary alike, so that their linear estimate needs no directions.
         even = t**2 + (1 - t) ** 2
         tone_seen = self.tone.evened(tone) / even.sqrt()
@@ -151,5 +151,5 @@ class VelocityUNet(nn.Module):
         tone_velocity = (2 * t - 1) / even * tone + self.tone.dyed(
             tone_left[:, :, None, None] / even.sqrt()
         )
-        whole: Tensor = velocity - self.tone.of(velocity) + tone_velocity
+        whole: Tensor = velocity - tone_of(velocity) + tone_velocity
         return whole

@@ -12,6 +12,11 @@ _LEAST_VARIANCE: Final = 1e-4
 """Of a direction, where standardised channels have 1: about what rounding to 8 bits adds."""
 
 
+def tone_of(x: Tensor) -> Tensor:
+    """Mean per channel "batch channel 1 1" of "batch channel height width"."""
+    return x.mean(dim=(2, 3), keepdim=True)
+
+
 class ToneSpectrum(nn.Module):
     """How the tone of images, their mean per channel, varies; noise is given tones that vary so.
 
@@ -22,22 +27,23 @@ class ToneSpectrum(nn.Module):
     over the whole path, as Falck et al. 2025 (arXiv 2505.11278, section 4) do for all frequencies;
     here the others keep white noise, so that a mask's shapes come before their texture.
 
+    Masks in the making have a tone as well, the mean of their digits: which classes there are.
+
     Args:
         channels: per pixel.
-        toned: channels that have tones, the first ones. The mean of what others hold (masks in the
-            making) is left to be learned as before.
+        apart: channels of the first of two groups that are never made together; None: one group.
     """
 
-    has_tone: Tensor
+    together: Tensor
     covariance: Tensor
     root: Tensor
     inverse: Tensor
     seen: Tensor
 
-    def __init__(self, channels: int, toned: int) -> None:
+    def __init__(self, channels: int, apart: int | None = None) -> None:
         super().__init__()
-        has_tone = (torch.arange(channels) < toned).float()[:, None, None]
-        self.register_buffer("has_tone", has_tone, persistent=False)
+        first = torch.arange(channels) < (channels if apart is None else apart)
+        self.register_buffer("together", first[:, None] == first, persistent=False)
         self.register_buffer("covariance", torch.zeros(channels, channels))
         self.register_buffer("root", torch.eye(channels))
         self.register_buffer("inverse", torch.eye(channels))
@@ -48,8 +54,8 @@ class ToneSpectrum(nn.Module):
         """Count in standardised training data "batch channel height width", until it is enough."""
         if int(self.seen) >= _COUNTED_IMAGES:
             return
-        tones = self.of(data).flatten(1)
-        fresh = tones.T @ tones / len(tones)
+        tones = tone_of(data).flatten(1)
+        fresh = tones.T @ tones / len(tones) * self.together
         self.seen += len(data)
         self.covariance.lerp_(fresh, len(data) / int(self.seen))
         sizes, axes = torch.linalg.eigh(self.covariance.double().cpu())
@@ -57,21 +63,17 @@ class ToneSpectrum(nn.Module):
         self.root.copy_(axes * sizes @ axes.T)
         self.inverse.copy_(axes / sizes @ axes.T)
 
-    def of(self, x: Tensor) -> Tensor:
-        """The tones "batch channel 1 1" of "batch channel height width"; 0 where there are none."""
-        return x.mean(dim=(2, 3), keepdim=True) * self.has_tone
-
     def given_to(self, noise: Tensor) -> Tensor:
         """White noise "batch channel height width" with the tones of images in place of its own.
 
         Nothing else is drawn: the tone's chance is that of the noise's mean.
         """
-        mean = self.of(noise)
+        mean = tone_of(noise)
         return noise - mean + self.dyed(mean * (noise.shape[2] * noise.shape[3]) ** 0.5)
 
     def dyed(self, tones: Tensor) -> Tensor:
         """Tones "batch channel 1 1" of variance 1 in every direction, brought to that of images."""
-        return F.conv2d(tones * self.has_tone, self.root[:, :, None, None])
+        return F.conv2d(tones, self.root[:, :, None, None])
 
     def evened(self, tones: Tensor) -> Tensor:
         """The other way round: tones scaled to variance 1 in every direction."""
