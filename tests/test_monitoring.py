@@ -95,6 +95,22 @@ def test_a_generator_that_is_deaf_to_its_seed_is_told(monitor):
     assert any("seed hardly matters" in alarm for alarm in figures.alarms)
 
 
+def test_samples_of_one_tone_are_told(monitor, rows):
+    def one_tone(masks, seeds):
+        images = [image.astype(float) for image in held_back(rows)]
+        mean = np.mean(images, axis=(0, 1, 2))
+        return [
+            (image - image.mean(axis=(0, 1)) + mean).clip(0, 255).astype(np.uint8)
+            for image in images
+        ]
+
+    figures = monitor.figures(one_tone, conditional=False)
+    assert figures.tones < 0.5 * figures.tones_real
+    assert any(alarm.startswith("one tone") for alarm in figures.alarms)
+    real = monitor.figures(lambda masks, seeds: held_back(rows), conditional=False)
+    assert real.tones == pytest.approx(real.tones_real, rel=0.3)
+
+
 def test_copies_of_train_crops_are_told(monitor, rows):
     # The very crops that it knows: the same draw as the monitor's own comes from its seed.
     from terraloom.seeds import generator_at

@@ -36,6 +36,10 @@ COLLAPSED_VARIETY: Final = 0.35
 """Below this share of the real crops' effective number, samples repeat one another."""
 COLLAPSED_SEEDS: Final = 0.02
 """Below this share of the real images' spread, seeds do not change a mask's image."""
+ONE_TONE: Final = 0.5
+"""Below this share of the spread of real images' tones, samples have nearly one tone."""
+_LEAST_TONES: Final = 0.02
+"""Real tones that spread less than this, of the range, are one tone themselves."""
 MANY_COPIES: Final = 0.1
 """Above this share of samples nearer to a train crop than train crops are to one another."""
 
@@ -61,6 +65,11 @@ class RunningFigures:
     """Mean absolute difference between two seeds for one mask, 0 … 1 of the range."""
     diversity_real: float
     """The same between real images of different masks: far above what one mask allows."""
+    tones: float
+    """How much the mean of an image differs from one to the next: standard deviation, mean over
+    channels, 0 … 1 of the range."""
+    tones_real: float
+    """The same of val crops."""
     kernel: float
     """Unbiased kernel distance of samples to val crops in the labeller's features, each brought to
     one length, in units of `kernel_unit`: 0 alike, 1 no better than colours at random places; can
@@ -145,6 +154,7 @@ class GeneratorMonitor:
         stack = np.stack(self.images).astype(np.float32) / 255
         self.diversity_real = float(np.abs(stack[1:] - stack[:-1]).mean())
         self.spread = float(stack.std(axis=(0, 1, 2)).mean())
+        self.tones_real = _tones(self.images)
 
     def figures(self, draw: Draw, *, conditional: bool) -> RunningFigures:
         """Make samples and measure them.
@@ -178,7 +188,7 @@ class GeneratorMonitor:
         features = self._features(images)
         agreement, miou = (None, None) if masks is None else self._read(images, masks)
         ratios = self.known.ratios(features)
-        variety = _variety(features)
+        variety, tones = _variety(features), _tones(images)
         directions = _of_one_length(features)
         copies = float(self.known.copies(ratios).mean())
         kernel = float(squared_discrepancy(directions, self.val_features) / self.kernel_unit)
@@ -189,17 +199,24 @@ class GeneratorMonitor:
             miou_real=self.miou_real,
             diversity=diversity,
             diversity_real=self.diversity_real,
+            tones=tones,
+            tones_real=self.tones_real,
             kernel=kernel,
             frechet=frechet_distance(Moments.of(directions), self.val_moments).value,
             variety=variety,
             nearest=float(np.median(ratios)),
             copies=copies,
-            alarms=self._alarms(variety, diversity, copies, kernel),
+            alarms=self._alarms(variety, diversity, tones, copies, kernel),
             **self.floors,
         )
 
     def _alarms(
-        self, variety: float, diversity: float | None, copies: float, kernel: float
+        self,
+        variety: float,
+        diversity: float | None,
+        tones: float,
+        copies: float,
+        kernel: float,
     ) -> tuple[str, ...]:
         found = []
         real = self.floors["variety_real"]
@@ -212,6 +229,11 @@ class GeneratorMonitor:
             found.append(
                 f"the seed hardly matters: two images of one mask differ by {diversity:.4f} of "
                 f"the range, real pixels spread by {self.spread:.4f}"
+            )
+        if self.tones_real > _LEAST_TONES and tones < ONE_TONE * self.tones_real:
+            found.append(
+                f"one tone: the mean of an image varies by {tones:.3f} of the range over samples, "
+                f"by {self.tones_real:.3f} over real crops"
             )
         if copies > MANY_COPIES:
             found.append(
@@ -254,6 +276,11 @@ def _of_one_length(features: Float64Array) -> Float64Array:
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     scaled: Float64Array = features / np.where(lengths > 0, lengths, 1.0) * features.shape[1] ** 0.5
     return scaled
+
+
+def _tones(images: Sequence[ImageU8]) -> float:
+    means = np.array([image.mean(axis=(0, 1)) for image in images])
+    return float(means.std(axis=0).mean() / 255)
 
 
 def _variety(features: Float64Array) -> float:

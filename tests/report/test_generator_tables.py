@@ -4,7 +4,8 @@ from terraloom.report.generator_tables import running_figures
 
 LAST = {
     "images": 3000, "agreement": 0.676, "agreement_real": 0.547, "miou": 0.411, "miou_real": 0.3,
-    "diversity": 0.037, "diversity_real": 0.123, "kernel": 0.069, "kernel_floor": 0.019,
+    "diversity": 0.037, "diversity_real": 0.123, "tones": 0.05, "tones_real": 0.11,
+    "kernel": 0.069, "kernel_floor": 0.019,
     "frechet": 9.0, "frechet_floor": 8.0, "variety": 11.84, "variety_real": 8.42,
     "nearest": 1.587, "copies": 0.0, "alarms": [],
 }  # fmt: skip
@@ -21,7 +22,7 @@ def cells(block):
 def test_each_figure_stands_beside_that_of_real_images():
     [table] = running_figures({"spade": record()})
     assert cells(table) == [
-        ["spade", "3,000", "67.6 real 54.7", "41.1 real 30.0", "3.7 real 12.3",
+        ["spade", "3,000", "67.6 real 54.7", "41.1 real 30.0", "3.7 real 12.3", "5.0 real 11.0",
          "0.069 real 0.019", "11.8 real 8.4", "1.59", "0.0"],
     ]  # fmt: skip
 
@@ -44,6 +45,12 @@ def test_a_kernel_distance_without_a_scale_is_told():
     _, told = running_figures({"flow": record(kernel_unit=1.0)})
     assert "no scale" in told.text
     assert len(running_figures({"flow": record(kernel_unit=0.4)})) == 1
+
+
+def test_records_from_before_a_figure_have_a_dash_there():
+    older = {k: v for k, v in LAST.items() if not k.startswith("tones")}
+    [table] = running_figures({"flow": {"history": [older]}})
+    assert cells(table)[0][5] == "– real –"
 
 
 def test_records_without_these_figures_have_no_table():

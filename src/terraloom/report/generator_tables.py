@@ -14,6 +14,7 @@ _HEADERS: Final = (
     "agreement",
     "macro IoU",
     "two seeds differ by",
+    "tones",
     "kernel ↓",
     "unlike samples",
     "nearest train",
@@ -55,7 +56,8 @@ def running_figures(states: Mapping[str, Any]) -> list[Block]:
                 "Agreement and macro IoU: what the labeller reads in samples against the masks "
                 "asked for, and in the real images of those masks. Far above that, samples show "
                 "classes more plainly than the world does. Seeds: mean difference for one mask, "
-                "and between real images of different masks. Kernel distance to val in the "
+                "and between real images of different masks. Tones: how much the mean of an image "
+                "differs from image to image. Kernel distance to val in the "
                 "labeller's features, 1 being shuffled pixels, and that of train crops. Unlike "
                 "samples: effective number among 64, and of train crops. Nearest: distance to a "
                 "train crop, 1 as for val crops. No ranking follows from one training each.",
@@ -84,6 +86,7 @@ def _row(kind: str, last: Mapping[str, Any]) -> tuple[Cell, ...]:
         _beside(percent(last.get("agreement")), percent(last["agreement_real"])),
         _beside(percent(last.get("miou")), percent(last["miou_real"])),
         _beside(percent(last.get("diversity")), percent(last["diversity_real"])),
+        _beside(percent(last.get("tones")), percent(last.get("tones_real"))),
         _beside(distance(last["kernel"]), distance(last["kernel_floor"])),
         _beside(f"{last['variety']:.1f}", f"{last['variety_real']:.1f}"),
         number(f"{last['nearest']:.2f}"),
