@@ -9,8 +9,8 @@ from terraloom.files import read_json
 from terraloom.pipeline import Pipeline
 from terraloom.settings import load_settings
 from terraloom.tables import Table
-from terraloom.trained import read_class_table
 from terraloom.testing import tiny_project
+from terraloom.trained import read_class_table
 
 MANY = """\
 [label]
