@@ -29,7 +29,7 @@ from terraloom.seeds import derive_seed
 
 _REMEMBERED: Final = 4096
 """Training crops whose shares are remembered."""
-TONE_WEIGHT: Final = 0.05
+_TONE_WEIGHT: Final = 0.05
 """Of the error of an image's tone, its mean per channel, beside 1 for what is left of it."""
 MASK_SHARE: Final = 1 / 3
 """Share of the training images of a `joint` flow that teach it masks; the others teach images."""
@@ -97,24 +97,25 @@ def _codes(num_classes: int) -> Tensor:
 
 
 def velocity_error(made: Tensor, target: Tensor, *weights: Tensor | None) -> Tensor:
-    """As `squared_error`, but errors of an image's tone count `TONE_WEIGHT` of their square.
+    """Mean square, in which errors of an image's tone count `_TONE_WEIGHT`.
 
     The tone is one of thousands of directions, yet has the larger part of the variance.
+
+    Args:
+        made: velocities "batch channel height width".
+        target: what they should be.
+        weights: their product, 0 or 1 and of a shape that fits, says where errors count; None is 1
+            everywhere.
     """
     errors = made - target
-    errors = errors - (1 - TONE_WEIGHT**0.5) * tone_of(errors)
-    return squared_error(errors, torch.zeros_like(errors), *weights)
-
-
-def squared_error(made: Tensor, target: Tensor, *weights: Tensor | None) -> Tensor:
-    """Mean square where the product of the weights is 1; None is 1 everywhere."""
+    errors = errors - (1 - math.sqrt(_TONE_WEIGHT)) * tone_of(errors)
     given = [weight for weight in weights if weight is not None]
     if not given:
-        return F.mse_loss(made, target)
-    weight = torch.ones_like(made)
+        return errors.square().mean()
+    weight = torch.ones_like(errors)
     for one in given:
         weight = weight * one
-    return ((made - target).square() * weight).sum() / weight.sum()
+    return (errors.square() * weight).sum() / weight.sum()
 
 
 class Flow:

@@ -24,7 +24,7 @@ class ToneSpectrum(nn.Module):
     of x = t · data + (1 − t) · noise is therefore that of the image from t = 0.03 on (64 by 64
     pixels): it would have to be decided within a sampler's first step, at times that hardly occur
     in training, so all samples would get the mean tone. With tones that vary alike it is decided
-    over the whole path, as Falck et al. 2025 (arXiv 2505.11278, section 4) do for all frequencies;
+    over the whole path, as Falck et al. 2025 (arXiv 2505.11278) do for all frequencies;
     here the others keep white noise, so that a mask's shapes come before their texture.
 
     Masks in the making have a tone as well, the mean of their digits: which classes there are.
@@ -51,7 +51,10 @@ class ToneSpectrum(nn.Module):
 
     @torch.no_grad()
     def learn(self, data: Tensor) -> None:
-        """Count in standardised training data "batch channel height width", until it is enough."""
+        """Count in standardised training data "batch channel height width".
+
+        What comes after the first images is not counted.
+        """
         if int(self.seen) >= _COUNTED_IMAGES:
             return
         tones = tone_of(data).flatten(1)
@@ -116,7 +119,10 @@ class PatchSpectrum(nn.Module):
 
     @torch.no_grad()
     def learn(self, data: Tensor) -> None:
-        """Count in standardised training data "batch channel height width", until it is enough."""
+        """Count in standardised training data "batch channel height width" without its tone.
+
+        What comes after the first images is not counted.
+        """
         if int(self.seen) >= _COUNTED_IMAGES:
             return
         patches = F.pixel_unshuffle(data, self.patch).movedim(1, 0).flatten(1)
